@@ -1,0 +1,28 @@
+"""SHA-256, the name of every blob and the body of every key (as in Remote Execution servers)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+EMPTY = hashlib.sha256(b"").hexdigest()
+_CHUNK = 1 << 20
+
+
+def of_bytes(data: bytes) -> str:
+    """SHA-256 of `data`, 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in one pass; OSError as the system gives it."""
+    with path.open("rb") as file:
+        state = hashlib.sha256()
+        while chunk := file.read(_CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def is_digest(text: str) -> bool:
+    """Whether `text` is written like a digest: 64 lower-case hex digits, so it is safe in a path."""
+    return len(text) == 64 and all(c in "0123456789abcdef" for c in text)

@@ -1,0 +1,108 @@
+"""Results: (namespace, key) to bytes, in one SQLite file that may be thrown away.
+
+Everything here can be computed again, so a file of another version or a damaged one is
+dropped and rebuilt instead of migrated. WAL with synchronous=NORMAL: a power loss may forget
+the last results, never mix them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from fairlead.errors import MachineryError
+
+_VERSION = 1
+
+
+class Results:
+    """A table of small values by namespace and key; safe for several threads and processes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = self._open()
+        except (OSError, sqlite3.Error) as error:
+            raise _failed(error, path) from error
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=NORMAL")
+            with contextlib.closing(db.execute("PRAGMA user_version")) as found:
+                version = int(found.fetchone()[0])
+            if version != _VERSION:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("DROP TABLE IF EXISTS result")
+                db.execute(
+                    "CREATE TABLE result (namespace TEXT, key TEXT, value BLOB NOT NULL,"
+                    " PRIMARY KEY (namespace, key)) WITHOUT ROWID"
+                )
+                db.execute(f"PRAGMA user_version={_VERSION}")
+                db.execute("COMMIT")
+            return db
+        except BaseException:
+            db.close()
+            raise
+
+    def get(self, namespace: str, key: str) -> bytes | None:
+        """The value, or None."""
+        with self._guard():
+            row = self._db.execute(
+                "SELECT value FROM result WHERE namespace = ? AND key = ?", (namespace, key)
+            ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def put(self, namespace: str, key: str, value: bytes) -> None:
+        """Set the value, replacing an old one."""
+        with self._guard():
+            self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", (namespace, key, value))
+
+    def delete(self, namespace: str, key: str) -> None:
+        """Forget one value; absent is fine."""
+        with self._guard():
+            self._db.execute("DELETE FROM result WHERE namespace = ? AND key = ?", (namespace, key))
+
+    def items(self, namespace: str) -> Iterator[tuple[str, bytes]]:
+        """All (key, value) of one namespace, in order of key."""
+        with self._guard():
+            rows = self._db.execute(
+                "SELECT key, value FROM result WHERE namespace = ? ORDER BY key", (namespace,)
+            ).fetchall()
+        for key, value in rows:
+            yield str(key), bytes(value)
+
+    def close(self) -> None:
+        """Close the file; the object is of no use afterwards."""
+        with self._lock:
+            self._db.close()
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        with self._lock:
+            try:
+                yield
+            except sqlite3.Error as error:
+                raise _failed(error, self.path) from error
+
+
+def _failed(error: Exception, path: Path) -> MachineryError:
+    full = "full" in str(error) or getattr(error, "errno", None) == 28
+    remedy = "free some space on that disk and run it again" if full else "remove the file; it is rebuilt"
+    return MachineryError(f"cannot use the store of results: {error}", where=str(path), remedy=remedy)
