@@ -55,8 +55,13 @@ def run(
     """Run `git ARGS`; with `check`, a failure is a `MachineryError` with git's own words."""
     try:
         done = subprocess.run(
-            ["git", *args], cwd=cwd, input=stdin, stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True, env=environment(env), check=False,
+            ["git", *args],
+            cwd=cwd,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            env=environment(env),
+            check=False,
         )
     except FileNotFoundError:
         if cwd is not None and not cwd.is_dir():
@@ -105,4 +110,6 @@ def require(least: tuple[int, int], purpose: str) -> None:
     """`MachineryError` unless git is at least that version."""
     if version() < (*least, 0):
         have, need = ".".join(map(str, version())), ".".join(map(str, least))
-        raise MachineryError(f"{purpose} needs git {need} or newer, this is {have}", remedy=f"install git {need} or newer")
+        raise MachineryError(
+            f"{purpose} needs git {need} or newer, this is {have}", remedy=f"install git {need} or newer"
+        )

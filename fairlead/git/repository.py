@@ -30,7 +30,9 @@ class Repo:
         """The repository around `start`, by its top folder; `UsageError` outside of one."""
         done = command.run(["rev-parse", "--show-toplevel"], cwd=start, check=False)
         if done.code != 0:
-            raise UsageError(f"{start} is not inside a git work tree", where=str(start), remedy="run it in a clone")
+            raise UsageError(
+                f"{start} is not inside a git work tree", where=str(start), remedy="run it in a clone"
+            )
         return cls(Path(done.text))
 
     @classmethod
@@ -64,9 +66,13 @@ class Repo:
 
     def rev(self, name: str) -> str:
         """The object id of a commit by any of its names; `UsageError` if there is none."""
-        done = self.run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False)
+        done = self.run(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}", check=False
+        )
         if done.code != 0:
-            raise UsageError(f"there is no commit {name!r} here", where=str(self.path), remedy="git log lists them")
+            raise UsageError(
+                f"there is no commit {name!r} here", where=str(self.path), remedy="git log lists them"
+            )
         return done.text
 
     def has(self, oid: str) -> bool:
@@ -88,7 +94,8 @@ class Repo:
         done = self.run("rev-list", "--reverse", "--topo-order", *way, *spans, "--", check=False)
         if done.code != 0:
             raise UsageError(
-                f"there is no range {' '.join(spans)} here: {done.err.strip()}", where=str(self.path),
+                f"there is no range {' '.join(spans)} here: {done.err.strip()}",
+                where=str(self.path),
                 remedy="name two commits that this clone has, as A..B",
             )
         oids = done.text.split()
@@ -103,7 +110,10 @@ class Repo:
         flags = ["-r"] if recursive else []
         done = self.run("ls-tree", "-z", "--full-tree", *flags, where, check=False)
         if done.code != 0:
-            if path and self.run("rev-parse", "--verify", "--quiet", f"{treeish}^{{tree}}", check=False).code == 0:
+            if (
+                path
+                and self.run("rev-parse", "--verify", "--quiet", f"{treeish}^{{tree}}", check=False).code == 0
+            ):
                 return []
             raise UsageError(f"there is no tree {treeish!r} here", where=str(self.path))
         prefix = f"{path.rstrip('/')}/" if path else ""
@@ -130,7 +140,9 @@ class Repo:
             end = out.index(b"\n", at)
             head = out[at:end].split(b" ")
             if head[-1] == b"missing":
-                raise MachineryError(f"object {oid} is missing", where=str(self.path), remedy="run git fsck there")
+                raise MachineryError(
+                    f"object {oid} is missing", where=str(self.path), remedy="run git fsck there"
+                )
             size = int(head[2])
             yield oid, out[end + 1 : end + 1 + size]
             at = end + 1 + size + 1
@@ -190,7 +202,9 @@ class Repo:
         root = self.commit_tree(self._tree(base), (), "base")
         left = self.commit_tree(self._tree(ours), (root,), "ours")
         right = self.commit_tree(self._tree(theirs), (root,), "theirs")
-        done = self.run("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", left, right, check=False)
+        done = self.run(
+            "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", left, right, check=False
+        )
         if done.code not in (0, 1):
             raise command.failure(["merge-tree"], done, self.path)
         fields = [f for f in done.out.decode("utf-8", "surrogateescape").split("\0") if f]
@@ -213,7 +227,10 @@ class Repo:
         """Write a commit object with exactly these parts; its id. Missing people are "fairlead" at time 0."""
         who, by = author or _NOBODY, committer or author or _NOBODY
         lines = [f"tree {tree}", *(f"parent {p}" for p in parents)]
-        lines += [f"{role} {p.name} <{p.email}> {p.time} {p.zone}" for role, p in (("author", who), ("committer", by))]
+        lines += [
+            f"{role} {p.name} <{p.email}> {p.time} {p.zone}"
+            for role, p in (("author", who), ("committer", by))
+        ]
         data = ("\n".join(lines) + "\n\n" + message).encode("utf-8", "surrogateescape")
         return self.run("hash-object", "-t", "commit", "-w", "--stdin", stdin=data).text
 

@@ -1,9 +1,9 @@
 """The store: blobs by digest, results by key, and the records that explain them.
 
-    blobs     bytes under their SHA-256
-    results   (namespace, key) -> small value, disposable
-    record    keyed records and the comparison behind `why`
-    atomic, lock, crashpoint   whole files, locks between processes, places to die in tests
+blobs     bytes under their SHA-256
+results   (namespace, key) -> small value, disposable
+record    keyed records and the comparison behind `why`
+atomic, lock, crashpoint   whole files, locks between processes, places to die in tests
 """
 
 from __future__ import annotations

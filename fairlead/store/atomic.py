@@ -101,5 +101,7 @@ def failed(error: OSError, doing: str, path: Path) -> FairleadError:
         30: "that file system is read-only: choose another folder",
     }.get(error.errno or 0, "")
     return MachineryError(
-        f"cannot {doing} {path}: {os.strerror(error.errno) if error.errno else error}", where=str(path), remedy=remedy
+        f"cannot {doing} {path}: {os.strerror(error.errno) if error.errno else error}",
+        where=str(path),
+        remedy=remedy,
     )

@@ -69,13 +69,17 @@ class Record:
     def decode(cls, data: bytes) -> Record:
         """Read `encode`'s bytes; `UsageError` if they are not one whole record."""
         if not data.startswith(_MAGIC):
-            raise UsageError("these bytes are not a record of this version", remedy="remove the store; it is rebuilt")
+            raise UsageError(
+                "these bytes are not a record of this version", remedy="remove the store; it is rebuilt"
+            )
         try:
             value, end = _decode(data, len(_MAGIC))
             if end != len(data):
                 raise ValueError("bytes after the record")
         except (ValueError, IndexError) as error:
-            raise UsageError(f"a record is damaged: {error}", remedy="remove the store; it is rebuilt") from None
+            raise UsageError(
+                f"a record is damaged: {error}", remedy="remove the store; it is rebuilt"
+            ) from None
         match value:
             case [str(kind), int(version), dict(parts)]:
                 return cls(kind, version, parts)

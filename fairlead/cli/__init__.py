@@ -1,0 +1,112 @@
+"""The command line: finds the verb, runs it, and turns every error into words and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from fairlead.cli import verbs
+from fairlead.errors import USAGE, FairleadError, did_you_mean
+
+_INTERRUPTED = 130
+
+
+def console() -> None:
+    """The `fairlead` console script."""
+    code = main(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(code)
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; its exit code (see `fairlead.errors`)."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        if len(argv) > 1 and argv[0] == "help":
+            return main([argv[1], "--help"])
+        print(_help(everything="--all" in argv))
+        return 0 if argv else USAGE
+    if argv[0] in ("-V", "--version"):
+        from fairlead import __version__
+
+        print(f"fairlead {__version__}")
+        return 0
+    as_json = "--json" in argv
+    try:
+        return _dispatch(argv)
+    except FairleadError as error:
+        _report(error, as_json)
+        return error.exit
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        print(
+            "This is a bug in fairlead: please report it with the lines above and the command.",
+            file=sys.stderr,
+        )
+        return 3
+
+
+def _dispatch(argv: list[str]) -> int:
+    verb = verbs.find(argv[0])
+    if verb is None:
+        flag = argv[0].startswith("-")
+        raise FairleadError(
+            f"there is no {'option' if flag else 'verb'} {argv[0]}",
+            where="fairlead " + " ".join(argv),
+            remedy=did_you_mean(argv[0], (v.name for v in verbs.VERBS))
+            or "`fairlead --help` lists the verbs",
+            exit=USAGE,
+        )
+    import importlib
+
+    from fairlead.cli.parser import Parser
+
+    module = importlib.import_module(verb.module)
+    parser = Parser(prog=f"fairlead {verb.name}", description=getattr(module, "__doc__", None))
+    parser.add_argument("--json", action="store_true", help="print one JSON document, and errors as JSON")
+    module.configure(parser)
+    if hasattr(module, "parse"):
+        args = module.parse(parser, argv[1:])
+    else:
+        args = parser.parse_args(argv[1:])
+    code = module.run(args)
+    assert isinstance(code, int)
+    return code
+
+
+def _report(error: FairleadError, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps(error.to_json()), file=sys.stderr)
+        return
+    from fairlead.cli import terminal
+
+    terminal.error(error)
+
+
+def _help(*, everything: bool) -> str:
+    lines = [
+        "fairlead: never test the same thing twice; never land what was not tested",
+        "",
+        "  fairlead VERB --help     what a verb does and takes",
+        "  fairlead --version",
+        "",
+    ]
+    for verb in verbs.VERBS:
+        if verb.first or everything:
+            lines.append(f"  {verb.name:<11} {verb.summary}")
+    if not everything:
+        rest = ", ".join(verb.name for verb in verbs.VERBS if not verb.first)
+        lines += ["", f"More: {rest}", "  fairlead --help --all    all verbs, a line each"]
+    return "\n".join(lines)

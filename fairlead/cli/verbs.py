@@ -1,0 +1,46 @@
+"""The table of verbs: name, module, one line, and whether the first screen shows it.
+
+`--help` is printed from this table alone, so that asking for help imports no verb.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: `module` is imported when the verb is called and offers `configure` and `run`."""
+
+    name: str
+    module: str
+    summary: str
+    first: bool = False
+
+
+VERBS: tuple[Verb, ...] = (
+    Verb("run", "fairlead.cli.run", "run a pinned executable, or build a target and run it", True),
+    Verb("build", "fairlead.cli.build", "build targets; what was built before is not built again", True),
+    Verb("test", "fairlead.cli.test", "test targets; what passed before is not tested again", True),
+    Verb("lint", "fairlead.cli.lint", "check files with rules that can mend what they find", True),
+    Verb("fix", "fairlead.cli.fix", "mend what lint finds", True),
+    Verb("submit", "fairlead.cli.submit", "send your commits for review, one diff each", True),
+    Verb("land", "fairlead.cli.land", "land reviewed diffs, or verify what has landed", True),
+    Verb("serve", "fairlead.cli.serve", "run the server: repository, review, queue", True),
+    Verb("why", "fairlead.cli.why", "say what an answer depends on, and what has changed"),
+    Verb("review", "fairlead.cli.review", "comment on a diff, accept it, or ask for changes"),
+    Verb("publish", "fairlead.cli.publish", "publish a built executable, pinned by digest"),
+    Verb("login", "fairlead.cli.login", "sign in to a server from this machine"),
+    Verb("people", "fairlead.cli.people", "invite people to a server"),
+    Verb("worker", "fairlead.cli.worker", "run builds and tests for a server"),
+    Verb("config", "fairlead.cli.config", "print each setting in force and where it came from"),
+    Verb("completion", "fairlead.cli.completion", "print completion for bash, zsh or fish"),
+)
+
+# Called by programs, not by people: left out of help and completion.
+HIDDEN: tuple[Verb, ...] = (Verb("git-credential", "fairlead.cli.git_credential", "answer git's questions"),)
+
+
+def find(name: str) -> Verb | None:
+    """The verb with that name."""
+    return next((verb for verb in (*VERBS, *HIDDEN) if verb.name == name), None)
