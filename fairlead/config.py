@@ -128,7 +128,7 @@ def user_config_dir(env: Mapping[str, str] = os.environ) -> Path:
 
 
 def user_state_dir(env: Mapping[str, str] = os.environ) -> Path:
-    """Where a person's tokens and known servers are: FAIRLEAD_STATE_DIR, else the system's folder for that."""
+    """Where tokens and known servers are: FAIRLEAD_STATE_DIR, else the system's folder for state."""
     return _user_dir(
         env, "FAIRLEAD_STATE_DIR", "XDG_STATE_HOME", ".local/state", "Library/Application Support"
     )

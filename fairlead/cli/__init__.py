@@ -33,7 +33,8 @@ def main(argv: list[str]) -> int:
 
         print(f"fairlead {__version__}")
         return 0
-    as_json = "--json" in argv
+    # What follows `run X` belongs to the program that is run.
+    as_json = "--json" in (argv[:2] if argv[0] == "run" else argv)
     try:
         return _dispatch(argv)
     except FairleadError as error:
@@ -75,10 +76,7 @@ def _dispatch(argv: list[str]) -> int:
     parser = Parser(prog=f"fairlead {verb.name}", description=getattr(module, "__doc__", None))
     parser.add_argument("--json", action="store_true", help="print one JSON document, and errors as JSON")
     module.configure(parser)
-    if hasattr(module, "parse"):
-        args = module.parse(parser, argv[1:])
-    else:
-        args = parser.parse_args(argv[1:])
+    args = parser.parse_args(argv[1:])
     code = module.run(args)
     assert isinstance(code, int)
     return code

@@ -17,11 +17,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Union
+from typing import TypeAlias
 
 from fairlead.errors import UsageError
 
-Part = Union[None, bool, int, str, bytes, Sequence["Part"], Mapping[str, "Part"]]
+Part: TypeAlias = None | bool | int | str | bytes | Sequence["Part"] | Mapping[str, "Part"]
 
 _MAGIC = b"fairlead-record 1\n"
 

@@ -1,0 +1,58 @@
+"""Settings: which source wins, and what a wrong one says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fairlead import config
+from fairlead.errors import UsageError
+
+
+def load(root: Path, **env: str) -> config.Config:
+    return config.load(root, {"FAIRLEAD_CONFIG_DIR": str(root / "personal"), **env})
+
+
+def test_later_sources_win_and_are_named(tmp_path: Path) -> None:
+    assert load(tmp_path).source("build.jobs") == "default"
+    (tmp_path / "personal").mkdir()
+    (tmp_path / "personal" / "config.toml").write_text("[build]\njobs = 3\nsandbox = 'none'\n")
+    assert load(tmp_path).get("build.jobs") == 3
+    (tmp_path / "fairlead.toml").write_text("[build]\njobs = 4\n")
+    found = load(tmp_path)
+    assert found.number("build.jobs") == 4 and found.source("build.jobs") == str(tmp_path / "fairlead.toml")
+    assert found.text("build.sandbox") == "none"
+    found = load(tmp_path, FAIRLEAD_BUILD_JOBS="5")
+    assert found.get("build.jobs") == 5 and found.source("build.jobs") == "environment FAIRLEAD_BUILD_JOBS"
+
+
+def test_pyproject_is_read_from_a_folder_below(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.fairlead.lint]\nexclude = ['a/*']\n")
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    assert load(tmp_path / "deep" / "er").words("lint.exclude") == ["a/*"]
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "remedy"),
+    [
+        ("[build]\njob = 1\n", "unknown setting build.job", "did you mean build.jobs"),
+        ("[build]\njobs = 'many'\n", "build.jobs is 'many'", "a whole number"),
+        ("[build]\njobs = true\n", "build.jobs is True", "a whole number"),
+        ("jobs = 1\n", "jobs stands alone", "[room]"),
+        ("[build\n", "not valid TOML", "mend"),
+        ("[build]\nstore = '/x'\n", "build.store is personal", "config.toml"),
+    ],
+)
+def test_a_wrong_setting_says_where_and_what_to_do(tmp_path: Path, text: str, what: str, remedy: str) -> None:
+    (tmp_path / "fairlead.toml").write_text(text)
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path)
+    assert what in caught.value.what and remedy in caught.value.remedy
+    assert str(tmp_path / "fairlead.toml") in caught.value.where
+
+
+def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(tmp_path, FAIRLEAD_BUILD_JOBS="many")
+    assert "FAIRLEAD_BUILD_JOBS" in caught.value.what
