@@ -1,0 +1,227 @@
+"""Starts init.py for one command, waits, and ends it in time.
+
+The launcher is a fresh interpreter (posix_spawn, about 20 ms) rather than a fork of this one: forking a program with
+threads and much memory is slow and unsafe, and what builds the sandbox then carries nothing of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from fairlead.build.sandbox import system
+from fairlead.build.sandbox.command import Bind, Command, Completed, Enforced, Requested
+from fairlead.errors import MachineryError, UsageError
+
+_GRACE = 10.0  # seconds for the launcher to end its tree after SIGTERM
+_TICK = 0.2  # seconds between looks at `cancel`
+
+
+def run(command: Command, *, cancel: threading.Event | None = None) -> Completed:
+    """Run `command` apart and wait for it and for everything it started.
+
+    Ends it at `wall_seconds` or when `cancel` is set. A program that cannot be started is a UsageError; a sandbox
+    that cannot be made is a MachineryError. The log files are made new.
+    """
+    enforced = enforcement(command.level)
+    scratch = _scratch(command, enforced)
+    try:
+        return _run(command, enforced, scratch, cancel)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def enforcement(requested: Requested) -> Enforced:
+    """The level that `requested` means on this machine; MachineryError if it asks for more than there is."""
+    if requested == "none":
+        return "none"
+    refused = _namespaces_refused()
+    if not refused:
+        return "namespace"
+    if requested == "auto":
+        return "none"
+    raise MachineryError(
+        f"this machine refuses the namespaces that a sandbox is made of: {refused}",
+        where="sandbox level namespace",
+        remedy="allow unprivileged user namespaces (sysctl user.max_user_namespaces, and "
+        "kernel.apparmor_restrict_unprivileged_userns on Ubuntu), or ask for --sandbox none",
+    )
+
+
+def refusal() -> str:
+    """Why namespaces cannot be had here, or "" if they can."""
+    return _namespaces_refused()
+
+
+@functools.cache
+def _namespaces_refused() -> str:
+    """Try the whole sandbox once with `true`: the only answer that counts is the kernel's."""
+    if sys.platform != "linux":
+        return "they exist on Linux only"
+    with tempfile.TemporaryDirectory(prefix="fairlead-probe-") as folder:
+        probe = Command(["/bin/sh", "-c", ":"], {}, "/", Path(folder) / "log", level="namespace", wall_seconds=60)
+        try:
+            done = _run(probe, "namespace", Path(folder), None)
+        except (MachineryError, UsageError) as error:
+            return error.what.removeprefix("cannot make the sandbox: ")
+        return "" if done.code == 0 else f"a trial run ended with {done.code}"
+
+
+def _scratch(command: Command, enforced: Enforced) -> Path:
+    if enforced == "none" and not os.path.isdir(command.cwd):
+        raise MachineryError("the folder to run in is not there", where=command.cwd)
+    return Path(tempfile.mkdtemp(prefix="fairlead-run-"))
+
+
+def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.Event | None) -> Completed:
+    status = scratch / "status"
+    spec = scratch / "spec"
+    (scratch / "root").mkdir()
+    spec.write_text(json.dumps(_spec(command, enforced, scratch, status)), "utf-8")
+    logs = [command.stdout] + ([command.stderr] if command.stderr is not None else [])
+    for log in logs:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.fchmod(fd, 0o666)  # the program, another user, may open its own /dev/stderr again
+        os.close(fd)
+    flags = os.O_WRONLY | os.O_APPEND
+    second = (
+        (os.POSIX_SPAWN_OPEN, 2, str(command.stderr), flags, 0) if command.stderr else (os.POSIX_SPAWN_DUP2, 1, 2)
+    )
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(command.stdout), flags, 0),
+        second,
+    ]
+    started = time.monotonic()
+    python = system.interpreter()
+    argv = [python, "-I", "-S", "-E", str(_init(scratch)), str(spec)]
+    try:
+        pid = os.posix_spawn(python, argv, {"PATH": os.defpath}, file_actions=actions, setsid=True)
+    except OSError as error:
+        raise MachineryError(f"cannot start the sandbox's launcher: {error.strerror}", where=python) from error
+    timed_out = False
+    try:
+        timed_out = not _wait(pid, command.wall_seconds, cancel)
+    finally:
+        _end(pid)
+    seconds = time.monotonic() - started
+    if cancel is not None and cancel.is_set():
+        raise KeyboardInterrupt
+    return _answer(command, enforced, status, timed_out, seconds)
+
+
+def _init(scratch: Path) -> Path:
+    """init.py as a file: itself, or a copy where the package is inside a zip."""
+    own = Path(__file__).with_name("init.py")
+    if own.is_file():
+        return own
+    from importlib import resources
+
+    copy = scratch / "init.py"
+    copy.write_bytes(resources.files("fairlead.build.sandbox").joinpath("init.py").read_bytes())
+    return copy
+
+
+def _spec(command: Command, enforced: Enforced, scratch: Path, status: Path) -> dict[str, object]:
+    binds = _ordered([*system.binds(), *command.root_binds]) if enforced == "namespace" else []
+    if command.network and enforced == "namespace":
+        binds += [Bind(Path("/etc/resolv.conf"), "/etc/resolv.conf")]
+    return {
+        "level": enforced,
+        "argv": list(command.argv),
+        "env": dict(command.env),
+        "cwd": command.cwd,
+        "binds": [[str(bind.src), bind.dest, bind.writable] for bind in binds],
+        "masks": system.masks(),
+        "network": command.network,
+        "hostname": "sandbox",
+        "mountpoint": str(scratch / "root"),
+        "limits": {
+            "memory": command.memory_bytes,
+            "cpu": command.cpu_seconds,
+            "file": command.file_bytes,
+            "processes": command.processes,
+            "tmp": command.tmp_bytes,
+        },
+        "status": str(status),
+        "parent": os.getpid(),
+    }
+
+
+def _ordered(binds: list[Bind]) -> list[Bind]:
+    """Each destination once (the last one named wins), outer folders before what lies in them."""
+    last = {bind.dest: bind for bind in binds}
+    for bind in last.values():
+        if not bind.dest.startswith("/") or os.path.normpath(bind.dest) != bind.dest or bind.dest == "/":
+            raise ValueError(f"{bind.dest!r} is not a place for a bind")
+    return sorted(last.values(), key=lambda bind: bind.dest.count("/"))
+
+
+def _wait(pid: int, seconds: float | None, cancel: threading.Event | None) -> bool:
+    """Whether the process ended by itself before `seconds` and `cancel`."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    with contextlib.ExitStack() as stack:
+        watch = None
+        if sys.platform == "linux":
+            fd = os.pidfd_open(pid)
+            stack.callback(os.close, fd)
+            watch = select.poll()
+            watch.register(fd, select.POLLIN)
+        while True:
+            if cancel is not None and cancel.is_set():
+                return True
+            left = _TICK if deadline is None else min(_TICK, deadline - time.monotonic())
+            if left <= 0:
+                return False
+            if watch is None:
+                if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                    return True
+                time.sleep(min(left, 0.01))
+            elif watch.poll(left * 1000):
+                return True
+
+
+def _end(pid: int) -> None:
+    """Reap the launcher, after ending it if it still runs: SIGTERM lets it end its tree first."""
+    if os.waitpid(pid, os.WNOHANG)[0] == pid:
+        return
+    os.kill(pid, signal.SIGTERM)
+    if not _wait(pid, _GRACE, None):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _answer(command: Command, enforced: Enforced, status: Path, timed_out: bool, seconds: float) -> Completed:
+    try:
+        said = json.loads(status.read_text("utf-8"))
+    except (OSError, ValueError):
+        said = {}
+    if timed_out:
+        used = said.get("cpu", 0.0), said.get("rss", 0)
+        return Completed(-signal.SIGKILL, enforced, True, seconds, *used)
+    if said.get("phase") == "exec":
+        raise UsageError(
+            f"cannot start {said['failed']}",
+            where=command.cwd,
+            remedy="name a program that the sandbox can see: the system's, a toolchain's or a declared input",
+        )
+    if "code" not in said:
+        why = said.get("failed") or "its launcher ended without an answer"
+        raise MachineryError(f"cannot make the sandbox: {why}", where=str(command.argv[0]), remedy=_remedy(why))
+    return Completed(said["code"], enforced, False, seconds, said["cpu"], said["rss"])
+
+
+def _remedy(why: str) -> str:
+    return "free some space on that disk and run it again" if "No space left" in why else ""
