@@ -2,7 +2,8 @@
 
 SQLite in WAL mode: readers never wait.  `synchronous=FULL`: what a commit acknowledged survives a power
 cut, at about 280 transactions a second, far more than a team writes.  Writers take a lock in this process,
-then SQLite's own (`BEGIN IMMEDIATE`), which also keeps `fairlead people` in another process out.  So the sequence of events has no gap that a reader could see filled later.
+then SQLite's own (`BEGIN IMMEDIATE`), which also keeps `fairlead people` in another process out.  So a
+reader of the events never sees a gap filled later.
 
 Rejected: the ORM (identity maps hide when a query runs), aiosqlite (one more thread hop than our own pool).
 """

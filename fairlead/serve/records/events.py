@@ -1,9 +1,17 @@
 """The append-only event log: what machines and live pages follow.
 
 `seq` is given inside the writer's transaction, so a reader who has seen seq N will never see a smaller one
-appear later.  Kinds: `diff.submitted`, `diff.versioned`, `diff.state`, `post.added`, `thread.state`,
-`queue.changed`, `trunk.moved`, `worker.registered`, `artifact.published`.  The
-payload names what to look up; it is not a copy of it.
+appear later.  The payload names what to look up; it is not a copy of it.  Kinds and payloads:
+
+    diff.submitted      diff, version, commit        a new diff
+    diff.versioned      diff, version, commit        a new version of one
+    diff.state          diff, state                  every change of a diff's state
+    post.added          diff, post, kind             anything said, by people or the server
+    thread.state        diff, post, state
+    queue.changed       diff, entry, state, and what applies of: commit, log, label, reasons
+    trunk.moved         repo, trunk, commit, diff    (diff is null for the first push)
+    worker.registered   worker
+    artifact.published  digest, name
 """
 
 from __future__ import annotations
