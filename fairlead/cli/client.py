@@ -1,0 +1,204 @@
+"""The client's side of the HTTP API: which server, as whom, and calls that answer in known shapes.
+
+Which server a verb talks to, first match wins: `--server`; the clone's `fairlead.url` (written by
+the first `login` or `submit` inside it); the only server this person is logged in to.
+
+Tokens go into HTTP headers. For git they go into an `http.<url>.extraHeader` set through
+GIT_CONFIG_* variables of that one child process: never into an argument, an address, or a file of
+the clone. A credential helper was the alternative; it costs a second process and a refused first
+request on every push. It exists too (`fairlead git-credential`), for the git commands people type.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from fairlead import net
+from fairlead.cli import credentials
+from fairlead.errors import MachineryError, UsageError
+from fairlead.git import Repo
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Client:
+    """One server, called as one person (`login`), or as nobody where the API needs no one."""
+
+    url: str
+    login: credentials.Login | None = None
+
+    def get(self, path: str, **query: str | int) -> object:
+        """The JSON answer of GET `path` (which begins with /), with `query` appended."""
+        suffix = f"?{urlencode(query)}" if query else ""
+        return net.fetch_json("GET", f"{self.url}{path}{suffix}", token=self._token())
+
+    def post(self, path: str, payload: Mapping[str, object]) -> Json:
+        """The JSON object that answers POST `path`."""
+        return mapping(
+            net.fetch_json("POST", f"{self.url}{path}", token=self._token(), payload=payload), path
+        )
+
+    def text(self, path: str) -> bytes:
+        """The plain body of GET `path`; anything but 200 is a MachineryError."""
+        headers = {"Accept": "text/plain"}
+        if self.login is not None:
+            headers["Authorization"] = f"Bearer {self.login.token}"
+        answer = net.request("GET", f"{self.url}{path}", headers=headers)
+        if answer.status != 200:
+            raise MachineryError(
+                f"the server answered {answer.status}",
+                where=f"{self.url}{path}",
+                remedy="check the address of the server, and that it is running",
+            )
+        return answer.body
+
+    def git_url(self, repo: str) -> str:
+        """The address of the git repository `repo` on this server."""
+        return f"{self.url}/git/{repo}"
+
+    def git_environment(self) -> dict[str, str]:
+        """Environment for a git child that talks to this server: the token, and no prompts."""
+        if self.login is None:
+            return {"GIT_TERMINAL_PROMPT": "0"}
+        return git_environment(self.url, self.login.person, self.login.token)
+
+    def _token(self) -> str | None:
+        return None if self.login is None else self.login.token
+
+
+def git_environment(url: str, name: str, token: str) -> dict[str, str]:
+    """GIT_* variables that let one git process use `token` at `url` and nowhere else.
+
+    Other helpers are switched off for that address, so that git stores and asks nothing; redirects
+    are not followed, since the header would follow them.
+    """
+    basic = base64.b64encode(f"{name}:{token}".encode()).decode()
+    settings = {
+        f"http.{url}/.extraHeader": f"Authorization: Basic {basic}",
+        f"http.{url}/.followRedirects": "false",
+        f"credential.{url}.helper": "",
+    }
+    environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_CONFIG_COUNT": str(len(settings))}
+    for place, (key, value) in enumerate(settings.items()):
+        environment[f"GIT_CONFIG_KEY_{place}"] = key
+        environment[f"GIT_CONFIG_VALUE_{place}"] = value
+    return environment
+
+
+def add_server_option(parser: argparse.ArgumentParser) -> None:
+    """The option by which every client verb names its server."""
+    parser.add_argument("--server", metavar="URL", help="the server; default: the one this clone remembers")
+
+
+def connect(server: str | None, repo: Repo | None, *, anonymous: bool = False) -> Client:
+    """The client for `server`, or for the one that `repo` remembers, or for the only one known.
+
+    A server nobody logged in to is an error that names the command, unless `anonymous` is enough.
+    """
+    url = credentials.address(server) if server else _remembered(repo)
+    logins = credentials.load()
+    if url is None:
+        if len(logins) != 1:
+            known = ", ".join(sorted(logins))
+            raise UsageError(
+                "no server is known for this clone"
+                if not logins
+                else "this clone does not say which server it uses",
+                where=f"logged in to {known}" if logins else "",
+                remedy="fairlead login --invite LINK"
+                if not logins
+                else "add --server URL, once: the clone remembers it",
+            )
+        url = next(iter(logins))
+    login = logins.get(url)
+    if login is None and not anonymous:
+        raise UsageError(
+            f"you are not logged in to {url}",
+            remedy=f"fairlead login {url} --token-stdin, or fairlead login --invite LINK",
+        )
+    return Client(url, login)
+
+
+def remember(repo: Repo, url: str) -> None:
+    """Make `url` the server of this clone."""
+    if _remembered(repo) != url:
+        repo.run("config", "--local", "fairlead.url", url)
+
+
+def here() -> Repo | None:
+    """The repository around the current folder, or None outside of one."""
+    from pathlib import Path
+
+    try:
+        return Repo.discover(Path.cwd())
+    except UsageError:
+        return None
+
+
+def _remembered(repo: Repo | None) -> str | None:
+    if repo is None:
+        return None
+    found = repo.run("config", "--get", "fairlead.url", check=False)
+    text = found.out.decode(errors="replace").strip()
+    return credentials.address(text) if found.code == 0 and text else None
+
+
+def mapping(value: object, where: str) -> Json:
+    """`value` as a JSON object; MachineryError naming `where` if the server answered something else."""
+    if not isinstance(value, dict):
+        raise _unexpected(where)
+    return value
+
+
+def listing(value: object, where: str) -> list[Json]:
+    """`value` as a list of JSON objects."""
+    if not isinstance(value, list):
+        raise _unexpected(where)
+    return [mapping(entry, where) for entry in value]
+
+
+def text_of(answer: Json, name: str, where: str) -> str:
+    """The string called `name` in `answer`."""
+    value = answer.get(name)
+    if not isinstance(value, str):
+        raise _unexpected(f"{where}: {name}")
+    return value
+
+
+def number_of(answer: Json, name: str, where: str) -> int:
+    """The whole number called `name` in `answer`."""
+    value = answer.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _unexpected(f"{where}: {name}")
+    return value
+
+
+def diff_number(text: str) -> int:
+    """The number of a diff written as D12, d12 or 12."""
+    digits = text[1:] if text[:1] in ("D", "d") else text
+    if not digits.isascii() or not digits.isdecimal() or int(digits) == 0 or len(digits) > 12:
+        raise UsageError(
+            f"{text!r} is not a diff", remedy="write it as D12; fairlead submit prints the names"
+        )
+    return int(digits)
+
+
+def missing_lines(reasons: object) -> Iterator[str]:
+    """What a diff still lacks, one line a reason, from the `missing` list of the API."""
+    for reason in reasons if isinstance(reasons, list) else []:
+        if isinstance(reason, dict):
+            subject, text = reason.get("subject"), reason.get("text")
+            yield f"{text} ({subject})" if subject and str(subject) not in str(text) else str(text)
+
+
+def _unexpected(where: str) -> MachineryError:
+    return MachineryError(
+        "the server's answer is not one this client understands",
+        where=where,
+        remedy="check that the address is a Fairlead server, and that both sides have the same version",
+    )

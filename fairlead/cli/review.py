@@ -1,0 +1,102 @@
+"""Comment on a diff, accept it, or ask for changes.
+
+The newest version is meant, unless `--version` names the one you read: if a newer one was submitted
+meanwhile, your accept is for what you saw and the server says whether it carries over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from fairlead.cli import client
+from fairlead.cli.terminal import say
+from fairlead.errors import UsageError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("diff", help="the diff, such as D12")
+    parser.add_argument("action", choices=("comment", "accept", "request"), help="request asks for changes")
+    parser.add_argument(
+        "-m", "--message", metavar="TEXT", help="what you say; - reads it from standard input"
+    )
+    parser.add_argument(
+        "--path", metavar="FILE", help="comment on a line of this file, relative to the repository"
+    )
+    parser.add_argument("--line", type=int, metavar="N", help="the line, from 1")
+    parser.add_argument("--end", type=int, metavar="N", help="the last line, if you mean several")
+    parser.add_argument(
+        "--side", choices=("new", "old"), default="new", help="which side's line numbers; default: new"
+    )
+    parser.add_argument("--reply", metavar="POST", help="answer this post")
+    parser.add_argument("--version", type=int, metavar="N", help="the version you read; default: the newest")
+    client.add_server_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    number = client.diff_number(args.diff)
+    body = sys.stdin.read() if args.message == "-" else (args.message or "")
+    payload = post(args, body.strip())
+    server = client.connect(args.server, client.here())
+    if args.version is None:
+        diff = client.mapping(server.get(f"/api/diffs/{number}"), f"/api/diffs/{number}")
+        versions = client.listing(diff.get("versions"), f"/api/diffs/{number}")
+        payload["version"] = max((client.number_of(v, "n", "versions") for v in versions), default=1)
+    else:
+        payload["version"] = args.version
+    answer = server.post(f"/api/diffs/{number}/posts", payload)
+    url = client.text_of(answer, "url", "posts")
+    full = url if "://" in url else f"{server.url}{url}"
+    if args.json:
+        version = payload["version"]
+        say(
+            json.dumps(
+                {
+                    "schema": "fairlead.review/1",
+                    "diff": number,
+                    "version": version,
+                    "id": answer.get("id"),
+                    "url": full,
+                }
+            )
+        )
+    else:
+        said = {"comment": "commented on", "accept": "accepted", "request": "asked for changes to"}[
+            args.action
+        ]
+        say(f"{said} D{number} v{payload['version']}  {full}")
+    return 0
+
+
+def post(args: argparse.Namespace, body: str) -> dict[str, object]:
+    """The post that the words of the command ask for, without its version; UsageError if they do not fit."""
+    if args.action != "accept" and not body:
+        raise UsageError(
+            "say something", where=f"fairlead review {args.diff} {args.action}", remedy="add -m TEXT"
+        )
+    placed = args.path is not None or args.line is not None or args.end is not None
+    if args.action != "comment":
+        if placed or args.reply:
+            raise UsageError(
+                f"{args.action} is about the whole diff",
+                where=f"fairlead review {args.diff} {args.action}",
+                remedy="comment on lines first: fairlead review DIFF comment --path FILE --line N -m TEXT",
+            )
+        return {"kind": "review", "verdict": args.action, "body": body}
+    payload: dict[str, object] = {"kind": "comment", "body": body}
+    if args.reply:
+        payload["parent"] = args.reply
+    if not placed:
+        return payload
+    if args.path is None or args.line is None:
+        raise UsageError(
+            "a line needs its file, and a file its line", remedy="give both --path FILE and --line N"
+        )
+    end = args.line if args.end is None else args.end
+    if args.line < 1 or end < args.line:
+        raise UsageError(
+            f"there is no span of lines {args.line} to {end}", remedy="lines count from 1, first to last"
+        )
+    payload |= {"kind": "inline", "path": args.path, "side": args.side, "line": args.line, "end": end}
+    return payload
