@@ -41,9 +41,8 @@ def _options(parser: argparse.ArgumentParser, prog: str) -> list[str]:
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for name, inner in action.choices.items():
-                lines += [f"### {prog} {name}", "", inner.description or "", ""] + _options(
-                    inner, f"{prog} {name}"
-                )
+                title = f"{prog} {name}"
+                lines += [f"### {title}", "", inner.description or "", "", *_options(inner, title)]
         elif not isinstance(action, argparse._HelpAction) and action.help != argparse.SUPPRESS:
             names = ", ".join(action.option_strings) or str(action.metavar or action.dest)
             value = ""
@@ -60,10 +59,11 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "Written by `scripts/reference` from the table in `fairlead/config.py`. `fairlead config` prints each",
-        "value in force with its source. Later sources win: the default; your own `config.toml` in",
-        "`~/.config/fairlead` (or `FAIRLEAD_CONFIG_DIR`); the repository's `fairlead.toml`, or `[tool.fairlead]`",
-        "in `pyproject.toml`; the environment, as `FAIRLEAD_<ROOM>_<KEY>`. Tables are named by room:",
+        "Written by `scripts/reference` from the table in `fairlead/config.py`. `fairlead config` prints",
+        "each value in force with its source. Later sources win: the default; your own `config.toml` in",
+        "`~/.config/fairlead` (or `FAIRLEAD_CONFIG_DIR`); the repository's `fairlead.toml`, or",
+        "`[tool.fairlead]` in `pyproject.toml`; the environment, as `FAIRLEAD_<ROOM>_<KEY>`. Tables are",
+        "named by room:",
         "",
         "```toml",
         "[build]",

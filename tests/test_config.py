@@ -41,7 +41,7 @@ def test_pyproject_is_read_from_a_folder_below(tmp_path: Path) -> None:
         ("[build]\njobs = true\n", "build.jobs is True", "a whole number"),
         ("jobs = 1\n", "jobs stands alone", "[room]"),
         ("[build\n", "not valid TOML", "mend"),
-        ("[build]\nstore = '/x'\n", "build.store is personal", "config.toml"),
+        ("[store]\ndir = '/x'\n", "store.dir is personal", "config.toml"),
     ],
 )
 def test_a_wrong_setting_says_where_and_what_to_do(tmp_path: Path, text: str, what: str, remedy: str) -> None:

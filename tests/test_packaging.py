@@ -57,8 +57,8 @@ def test_the_wheel_installs_into_an_empty_environment_and_works(dist: Path, tmp_
         )
 
     subprocess.run(
-        [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index",
-         str(wheel)], check=True, capture_output=True,
+        [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index", wheel],
+        check=True, capture_output=True,
     )  # fmt: skip
     assert fairlead("--version").stdout == f"fairlead {__version__}\n"
     assert fairlead("--help").returncode == 0
