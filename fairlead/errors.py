@@ -12,8 +12,9 @@ reported as one. The codes are those of every `fairlead` verb:
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+TYPE_CHECKING = False  # as typing's, without the 3 ms that importing typing adds to every start
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 WORK_FAILED = 1
 USAGE = 2
@@ -76,6 +77,8 @@ class MachineryError(FairleadError):
 
 def nearest(word: str, known: Iterable[str], limit: int = 3) -> list[str]:
     """Names in `known` that a person may have meant by `word`, best first."""
+    import difflib
+
     return difflib.get_close_matches(word, list(known), n=limit, cutoff=0.6)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from fairlead.cli import verbs
 from fairlead.errors import USAGE, FairleadError, did_you_mean
 
 _INTERRUPTED = 130
@@ -58,6 +57,8 @@ def main(argv: list[str]) -> int:
 
 
 def _dispatch(argv: list[str]) -> int:
+    from fairlead.cli import verbs
+
     verb = verbs.find(argv[0])
     if verb is None:
         flag = argv[0].startswith("-")
@@ -94,6 +95,8 @@ def _report(error: FairleadError, as_json: bool) -> None:
 
 
 def _help(*, everything: bool) -> str:
+    from fairlead.cli import verbs
+
     lines = [
         "fairlead: never test the same thing twice; never land what was not tested",
         "",
