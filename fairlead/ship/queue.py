@@ -22,7 +22,7 @@ class Entry:
     """One request to land, not finished yet.
 
     `n` is its place; `below` are the numbers of the diffs under it in its stack; `base` is the trunk tip
-    its candidate was made for, None while it waits.
+    its candidate `commit` was made for, None while it waits.
     """
 
     n: int
@@ -31,6 +31,7 @@ class Entry:
     state: EntryState
     below: tuple[int, ...] = ()
     base: str | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,17 @@ class Decide:
     n: int
 
 
-Step = Start | Restart | Refuse | Decide
+@dataclass(frozen=True)
+class Finish:
+    """The trunk already is at this entry's candidate: write down that it landed.
+
+    So it is after a crash between moving the trunk and recording it.
+    """
+
+    n: int
+
+
+Step = Start | Restart | Refuse | Decide | Finish
 
 
 def step(entries: Sequence[Entry], *, tip: str, landed: Collection[int]) -> Step | None:
@@ -76,7 +87,9 @@ def step(entries: Sequence[Entry], *, tip: str, landed: Collection[int]) -> Step
     """
     ordered = sorted(entries, key=lambda entry: entry.n)
     for entry in ordered:
-        if entry.state == "landing":  # decided: it must be finished or rolled back before anything else
+        if entry.state == "landing":  # decided: finish it or put it back before anything else
+            if entry.commit == tip:
+                return Finish(entry.n)
             return Decide(entry.n) if entry.base == tip else Restart(entry.n)
     queued = {entry.diff for entry in ordered}
     for entry in ordered:
