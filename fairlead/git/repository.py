@@ -18,6 +18,23 @@ from fairlead.git.objects import NO_OBJECT, Change, Commit, Entry, Merge, Person
 _OID = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 _NOBODY = Person("fairlead", "fairlead@localhost", 0, "+0000")
 
+# A merge must give one tree on the server, on a worker and in a verifier's clone, so the settings and
+# attributes that could change it are pinned: a person's merge drivers and rename limits do not count.
+_EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+_PURE_MERGE = tuple(
+    word
+    for setting in (
+        "merge.renames=true",
+        "merge.directoryRenames=conflict",
+        "merge.renameLimit=7000",
+        "merge.renormalize=false",
+        "diff.algorithm=histogram",
+        "core.attributesFile=/dev/null",
+        f"attr.tree={_EMPTY_TREE}",
+    )
+    for word in ("-c", setting)
+)
+
 
 class Repo:
     """One repository, bare or with a work tree, named by its folder."""
@@ -202,8 +219,12 @@ class Repo:
         root = self.commit_tree(self._tree(base), (), "base")
         left = self.commit_tree(self._tree(ours), (root,), "ours")
         right = self.commit_tree(self._tree(theirs), (root,), "theirs")
-        done = self.run(
-            "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", left, right, check=False
+        # In the git folder no work tree's .gitattributes is seen: see _PURE_MERGE.
+        done = command.run(
+            [*_PURE_MERGE, "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", left, right],
+            cwd=self.git_dir(),
+            env={"GIT_ATTR_NOSYSTEM": "1"},
+            check=False,
         )
         if done.code not in (0, 1):
             raise command.failure(["merge-tree"], done, self.path)
