@@ -37,6 +37,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("lint.exclude", [], "Paths that lint and fix leave out, as globs relative to the repository."),
     Setting("ship.remote", "origin", "The git remote that holds the trunk in this clone."),
     Setting("ship.trunk", "main", "The branch that changes land on."),
+    Setting("worker.memory_mib", 4096, "Memory of the process that checks a candidate, in MiB.", True),
+    Setting("worker.seconds", 3600, "How long checking one candidate may take, in seconds.", True),
+    Setting("worker.test_seconds", 900, "How long a worker lets one test run, in seconds.", True),
 )
 
 
