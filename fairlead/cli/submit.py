@@ -155,7 +155,13 @@ def _fetch_trunk(server: client.Client, repo: Repo, name: str, trunk: str) -> st
     """
     here = f"refs/remotes/fairlead/{trunk}"
     url = server.git_url(name)
-    quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
+    quiet = (
+        "--quiet",
+        "--no-tags",
+        "--no-write-fetch-head",
+        "--no-recurse-submodules",
+        "--no-auto-maintenance",
+    )
     refs = f"+refs/heads/{trunk}:{here}"
     done = repo.run("fetch", *quiet, url, refs, env=server.git_environment(), check=False)
     if done.code == 0:

@@ -63,6 +63,8 @@ def write(repo: Repo, commit: str, folder: Path) -> None:
     Links are made last, so that no file is ever written through one. UsageError for a tree whose names
     no work tree may have; git's own checks refuse those on most ways in, but not on all.
     """
+    if folder.exists():
+        raise MachineryError("the folder for a work tree is not free", where=str(folder))
     entries = repo.entries(commit, recursive=True)
     for entry in entries:
         _check(entry)

@@ -5,7 +5,7 @@
     lock            one worker a folder
     repo.git        commits fetched from the server
     store           build results; written by this worker alone
-    jobs            work trees of the job at hand; emptied at start
+    jobs            work trees of the job at hand; emptied before and after each
     attempts.json   how often a candidate ended its process without a word
 
 Everything but worker.json and key may be deleted while no worker runs.
@@ -71,7 +71,7 @@ class State:
         return self.root / "jobs"
 
     def prepare(self) -> None:
-        """Make the folder, readable by its owner alone, and drop what an ended job left."""
+        """Make the folder, readable by its owner alone, with nothing left of an earlier job."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.root.chmod(0o700)

@@ -85,7 +85,9 @@ def test_trailers_are_added_and_nothing_else_changes(clone: Path) -> None:
         parsed = git(clone, "interpret-trailers", "--parse", stdin=message.encode() + b"\n")
         assert f"Diff-Id: {entry.diff_id}" in parsed.splitlines()
         assert identity.parse(entry.diff_id) == entry.diff_id
-    assert git(clone, "interpret-trailers", "--parse", stdin=git(clone, "log", "-1", "--format=%B").encode() + b"\n")
+    assert git(
+        clone, "interpret-trailers", "--parse", stdin=git(clone, "log", "-1", "--format=%B").encode() + b"\n"
+    )
     assert (clone / ".git/index").read_bytes() == index
     assert {path: path.stat().st_mtime_ns for path in clone.glob("*.txt")} == files
     assert git(clone, "status", "--porcelain") == ""
@@ -220,7 +222,18 @@ def test_a_lost_signature_is_told_of(clone: Path, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     (clone / "a.txt").write_text("a\n")
     git(clone, "add", "--all")
-    git(clone, "-c", "gpg.format=ssh", "-c", f"user.signingkey={key}", "commit", "--quiet", "-S", "-m", "Signed")
+    git(
+        clone,
+        "-c",
+        "gpg.format=ssh",
+        "-c",
+        f"user.signingkey={key}",
+        "commit",
+        "--quiet",
+        "-S",
+        "-m",
+        "Signed",
+    )
     repo = Repo(clone)
     where = stack.place(repo)
     commits = stack.read(repo, repo.rev("main"), where.tip)

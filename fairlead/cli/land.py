@@ -1,0 +1,174 @@
+"""Land reviewed diffs, or verify what has landed.
+
+`fairlead land D12` puts D12 in the queue; `--stack` everything below it too. The server makes the
+candidate commit, a worker runs the tests it can affect, and the trunk moves only if the land rule
+holds. `--wait` follows that to its end and fails if the diff is refused.
+
+`fairlead land verify A..B` checks the evidence of landed commits with git and the public keys alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from fairlead.cli import client, credentials
+from fairlead.cli.terminal import note, say
+from fairlead.errors import MachineryError, UsageError, WorkFailed
+
+POLL = 20  # seconds that one question for new events may wait at the server
+LAST_LINES = 20  # of the log of a refused landing
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="DIFF|verify", help="the diff, such as D12; or the word verify")
+    parser.add_argument("range", nargs="?", metavar="A..B", help="with verify: the commits to check")
+    parser.add_argument("--stack", action="store_true", help="land the diffs it stands on too, lowest first")
+    parser.add_argument(
+        "--wait", action="store_true", help="follow the queue until it has landed or was refused"
+    )
+    parser.add_argument(
+        "--timeout", type=int, default=3600, metavar="SECONDS", help="how long --wait follows; default: 3600"
+    )
+    parser.add_argument("--keys", type=Path, metavar="FILE", help="with verify: the public keys to believe")
+    client.add_server_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.what == "verify":
+        return _verify(args)
+    if args.range is not None or args.keys is not None:
+        raise UsageError(
+            "a range and --keys belong to verify", where="fairlead land", remedy="fairlead land verify A..B"
+        )
+    number = client.diff_number(args.what)
+    server = client.connect(args.server, client.here())
+    answer = server.post(f"/api/diffs/{number}/land", {"stack": args.stack})
+    numbers = answer.get("queued")
+    if not isinstance(numbers, list) or not all(isinstance(n, int) for n in numbers):
+        raise MachineryError("the server did not say what it queued", where=server.url)
+    names = ", ".join(f"D{n}" for n in numbers)
+    if not args.wait:
+        if args.json:
+            say(json.dumps({"schema": "fairlead.land/1", "queued": numbers, "url": f"{server.url}/queue"}))
+        else:
+            say(f"queued {names}  {server.url}/queue")
+        return 0
+    if not args.json:
+        note(f"queued {names}  {server.url}/queue")
+    commits = _follow(server, numbers, time.monotonic() + args.timeout, quiet=args.json)
+    if args.json:
+        landed = [
+            {"diff": n, "commit": commits[n], "url": f"{server.url}/commits/{commits[n]}"} for n in numbers
+        ]
+        say(json.dumps({"schema": "fairlead.land/1", "queued": numbers, "landed": landed}))
+    return 0
+
+
+def _follow(server: client.Client, numbers: list[int], until: float, *, quiet: bool) -> dict[int, str]:
+    """Wait until every diff has landed: diff -> commit.
+
+    The first that leaves the queue otherwise is a WorkFailed. Events only say when to look again; the
+    state of a diff is asked for, so a missed event costs nothing but time.
+    """
+    commits: dict[int, str] = {}
+    told: dict[int, str] = {}
+    after = 0
+    while True:
+        for number in numbers:
+            if number in commits:
+                continue
+            diff = client.mapping(server.get(f"/api/diffs/{number}"), f"/api/diffs/{number}")
+            state = client.text_of(diff, "state", f"/api/diffs/{number}")
+            if told.get(number) != state and not quiet:
+                note(f"D{number} {state}")
+            told[number] = state
+            if state == "landed":
+                commits[number] = _landed(diff)
+                if not quiet:
+                    say(f"landed D{number}  {server.url}/commits/{commits[number]}")
+            elif state not in ("queued", "landing"):
+                raise _refused(server, number, diff, state)
+        if len(commits) == len(numbers):
+            return commits
+        left = until - time.monotonic()
+        if left <= 0:
+            waiting = ", ".join(f"D{n} ({told[n]})" for n in numbers if n not in commits)
+            raise WorkFailed(
+                f"still waiting for {waiting}",
+                where=f"{server.url}/queue",
+                remedy="they stay in the queue; look there, or wait longer with --timeout SECONDS",
+            )
+        after = _wait_for_event(server, after, max(1, min(POLL, int(left))))
+
+
+def _wait_for_event(server: client.Client, after: int, seconds: int) -> int:
+    """Wait until something happened after event `after`, or that many seconds; the newest event's number."""
+    rows = client.listing(server.get("/api/events", after=after, wait=seconds), "/api/events")
+    return max((client.number_of(row, "seq", "/api/events") for row in rows), default=after)
+
+
+def _landed(diff: client.Json) -> str:
+    """The commit that a landed diff became, from the notice on its page."""
+    notice = _notice(diff, "landed")
+    commit = notice.get("commit")
+    return commit if isinstance(commit, str) else ""
+
+
+def _notice(diff: client.Json, *events: str) -> client.Json:
+    """The data of the newest notice on the diff about one of `events`, or of any notice; {} without one."""
+    posts = diff.get("posts")
+    for post in reversed(posts if isinstance(posts, list) else []):
+        data = post.get("data") if isinstance(post, dict) else None
+        if (
+            isinstance(data, dict)
+            and post.get("kind") == "notice"
+            and (not events or data.get("event") in events)
+        ):
+            return data
+    return {}
+
+
+def _refused(server: client.Client, number: int, diff: client.Json, state: str) -> WorkFailed:
+    """Why the diff left the queue without landing: the reasons, then the end of the failing test's log."""
+    notice = _notice(diff)
+    lines = list(client.missing_lines(notice.get("reasons")))
+    log = notice.get("log")
+    if isinstance(log, str) and log:
+        text = server.text(f"/api/logs/{log}").decode("utf-8", "replace")
+        label = notice.get("label")
+        lines += [f"the end of the log{f' of {label}' if label else ''}:"]
+        lines += [f"  {line}" for line in text.rstrip().split("\n")[-LAST_LINES:]]
+    where = f"{server.url}/logs/{log}" if log else f"{server.url}/D{number}"
+    return WorkFailed(
+        "\n".join([f"D{number} was refused, and is now {state.replace('_', ' ')}", *lines]),
+        where=where,
+        remedy=f"mend it, fairlead submit, and land it again; {server.url}/D{number} has the whole story",
+    )
+
+
+def _verify(args: argparse.Namespace) -> int:
+    """Hand over to the verifier, with the keys kept at login unless others are named."""
+    from fairlead.cli import verify_landing
+
+    if args.range is None or args.stack or args.wait:
+        raise UsageError(
+            "verify takes a range and nothing else", remedy="fairlead land verify A..B [--keys FILE]"
+        )
+    repo = client.here()
+    if repo is None:
+        raise UsageError(
+            "this folder is not inside a git work tree", remedy="run it in a clone of the repository"
+        )
+    keys = args.keys
+    if keys is None:
+        keys = credentials.keys_file(client.connect(args.server, repo, anonymous=True).url)
+        if not keys.exists():
+            raise UsageError(
+                "the server's public keys are not known on this machine",
+                where=str(keys),
+                remedy="log in to the server once, or name a file you trust with --keys FILE",
+            )
+    return verify_landing.run(repo, args.range, keys, as_json=args.json)
