@@ -34,6 +34,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("build.jobs", 0, "Actions and tests that run at once; 0 means one for each processor."),
     Setting("build.sandbox", "auto", "Isolation of actions and tests: auto, namespace or none."),
     Setting("store.dir", "", "Folder of build blobs and results; empty means fairlead-out/store.", True),
+    Setting("lint.disable", [], "Built-in rules that lint and fix leave out, by name."),
     Setting("lint.exclude", [], "Paths that lint and fix leave out, as globs relative to the repository."),
     Setting("ship.remote", "origin", "The git remote that holds the trunk in this clone."),
     Setting("ship.trunk", "main", "The branch that changes land on."),
