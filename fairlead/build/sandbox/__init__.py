@@ -12,4 +12,14 @@ from __future__ import annotations
 from fairlead.build.sandbox.command import MIB, Bind, Command, Completed, Enforced, Requested
 from fairlead.build.sandbox.launcher import enforcement, refusal, run
 
-__all__ = ["MIB", "Bind", "Command", "Completed", "Enforced", "Requested", "enforcement", "refusal", "run"]
+__all__ = [
+    "MIB",
+    "Bind",
+    "Command",
+    "Completed",
+    "Enforced",
+    "Requested",
+    "enforcement",
+    "refusal",
+    "run",
+]

@@ -35,7 +35,8 @@ class Command:
 
     `memory_bytes` bounds the address space of each process, `processes` how many there may be at once,
     `file_bytes` any one file written (the log too), `tmp_bytes` the private /tmp and /dev/shm.
-    `root_binds` come on top of the system's own read-only folders (see `system.py`).
+    `root_binds` come on top of the system's own read-only folders (see `system.py`); `masks` are folders among
+    them to cover with nothing.
     """
 
     argv: Sequence[str]
@@ -44,6 +45,7 @@ class Command:
     stdout: Path
     stderr: Path | None = None
     root_binds: Sequence[Bind] = ()
+    masks: Sequence[str] = ()
     network: bool = False
     memory_bytes: int | None = 4096 * MIB
     cpu_seconds: int | None = None

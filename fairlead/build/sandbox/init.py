@@ -29,11 +29,20 @@ import sys
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 1, 2, 4, 8, 32
-MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = 1024, 2048, 4096, 16384, 1 << 18, 1 << 21
+MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = (
+    1024,
+    2048,
+    4096,
+    16384,
+    1 << 18,
+    1 << 21,
+)
 MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_SECUREBITS = 1, 4, 24, 28
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 36, 38, 47, 4
-SECUREBITS_LOCKED = 0b11101111  # no-root, no-setuid-fixup, no keep-caps, no ambient raise; each with its lock
+SECUREBITS_LOCKED = (
+    0b11101111  # no-root, no-setuid-fixup, no keep-caps, no ambient raise; each with its lock
+)
 SYSCALLS = {"x86_64": {"pivot_root": 155, "keyctl": 250}, "aarch64": {"pivot_root": 41, "keyctl": 219}}
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
@@ -268,16 +277,25 @@ def start_program(spec, error_write):
 
 
 def set_limits(limits, level):
-    kinds = [("memory", resource.RLIMIT_AS), ("cpu", resource.RLIMIT_CPU), ("file", resource.RLIMIT_FSIZE)]
+    kinds = [
+        ("memory", resource.RLIMIT_AS),
+        ("cpu", resource.RLIMIT_CPU),
+        ("file", resource.RLIMIT_FSIZE),
+    ]
     # Before Linux 5.14, and outside a user namespace, this counts everything the user runs on the machine.
-    if level == "namespace" and tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (5, 14):
+    if level == "namespace" and tuple(int(part) for part in os.uname().release.split(".")[:2]) >= (
+        5,
+        14,
+    ):
         kinds.append(("processes", resource.RLIMIT_NPROC))
     for name, kind in kinds:
         wanted = limits.get(name)
         if wanted is not None:
             hard = resource.getrlimit(kind)[1]
             wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-            resource.setrlimit(kind, (wanted, wanted))
+            # One second more before SIGKILL lets SIGXCPU tell what the end was.
+            above = wanted + 1 if name == "cpu" and hard != wanted else wanted
+            resource.setrlimit(kind, (wanted, above))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from fairlead.build.sandbox import system
 from fairlead.build.sandbox.command import Bind, Command, Completed, Enforced, Requested
 from fairlead.errors import MachineryError, UsageError
+from fairlead.store import atomic
 
 _GRACE = 10.0  # seconds for the launcher to end its tree after SIGTERM
 _TICK = 0.2  # seconds between looks at `cancel`
@@ -69,7 +70,9 @@ def _namespaces_refused() -> str:
     if sys.platform != "linux":
         return "they exist on Linux only"
     with tempfile.TemporaryDirectory(prefix="fairlead-probe-") as folder:
-        probe = Command(["/bin/sh", "-c", ":"], {}, "/", Path(folder) / "log", level="namespace", wall_seconds=60)
+        probe = Command(
+            ["/bin/sh", "-c", ":"], {}, "/", Path(folder) / "log", level="namespace", wall_seconds=60
+        )
         try:
             done = _run(probe, "namespace", Path(folder), None)
         except (MachineryError, UsageError) as error:
@@ -80,24 +83,31 @@ def _namespaces_refused() -> str:
 def _scratch(command: Command, enforced: Enforced) -> Path:
     if enforced == "none" and not os.path.isdir(command.cwd):
         raise MachineryError("the folder to run in is not there", where=command.cwd)
-    return Path(tempfile.mkdtemp(prefix="fairlead-run-"))
+    try:
+        return Path(tempfile.mkdtemp(prefix=".sandbox-", dir=command.stdout.parent))
+    except OSError as error:
+        raise atomic.failed(error, "make a folder in", command.stdout.parent) from error
 
 
-def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.Event | None) -> Completed:
+def _run(
+    command: Command, enforced: Enforced, scratch: Path, cancel: threading.Event | None
+) -> Completed:
     status = scratch / "status"
     spec = scratch / "spec"
-    (scratch / "root").mkdir()
-    spec.write_text(json.dumps(_spec(command, enforced, scratch, status)), "utf-8")
-    logs = [command.stdout] + ([command.stderr] if command.stderr is not None else [])
-    for log in logs:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.unlink(missing_ok=True)
-        fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.fchmod(fd, 0o666)  # the program, another user, may open its own /dev/stderr again
-        os.close(fd)
+    text = json.dumps(_spec(command, enforced, scratch, status))
+    try:
+        (scratch / "root").mkdir()
+        spec.write_text(text, "utf-8")
+        for log in (command.stdout, command.stderr):
+            if log is not None:
+                _make_log(log)
+    except OSError as error:
+        raise atomic.failed(error, "prepare a sandbox in", scratch) from error
     flags = os.O_WRONLY | os.O_APPEND
     second = (
-        (os.POSIX_SPAWN_OPEN, 2, str(command.stderr), flags, 0) if command.stderr else (os.POSIX_SPAWN_DUP2, 1, 2)
+        (os.POSIX_SPAWN_OPEN, 2, str(command.stderr), flags, 0)
+        if command.stderr
+        else (os.POSIX_SPAWN_DUP2, 1, 2)
     )
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -110,7 +120,9 @@ def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.
     try:
         pid = os.posix_spawn(python, argv, {"PATH": os.defpath}, file_actions=actions, setsid=True)
     except OSError as error:
-        raise MachineryError(f"cannot start the sandbox's launcher: {error.strerror}", where=python) from error
+        raise MachineryError(
+            f"cannot start the sandbox's launcher: {error.strerror}", where=python
+        ) from error
     timed_out = False
     try:
         timed_out = not _wait(pid, command.wall_seconds, cancel)
@@ -120,6 +132,13 @@ def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.
     if cancel is not None and cancel.is_set():
         raise KeyboardInterrupt
     return _answer(command, enforced, status, timed_out, seconds)
+
+
+def _make_log(log: Path) -> None:
+    log.unlink(missing_ok=True)
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    os.fchmod(fd, 0o666)  # the program, another user, may open its own /dev/stderr again
+    os.close(fd)
 
 
 def _init(scratch: Path) -> Path:
@@ -144,7 +163,7 @@ def _spec(command: Command, enforced: Enforced, scratch: Path, status: Path) -> 
         "env": dict(command.env),
         "cwd": command.cwd,
         "binds": [[str(bind.src), bind.dest, bind.writable] for bind in binds],
-        "masks": system.masks(),
+        "masks": sorted({*system.masks(), *command.masks}),
         "network": command.network,
         "hostname": "sandbox",
         "mountpoint": str(scratch / "root"),
@@ -203,7 +222,9 @@ def _end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _answer(command: Command, enforced: Enforced, status: Path, timed_out: bool, seconds: float) -> Completed:
+def _answer(
+    command: Command, enforced: Enforced, status: Path, timed_out: bool, seconds: float
+) -> Completed:
     try:
         said = json.loads(status.read_text("utf-8"))
     except (OSError, ValueError):
@@ -219,7 +240,9 @@ def _answer(command: Command, enforced: Enforced, status: Path, timed_out: bool,
         )
     if "code" not in said:
         why = said.get("failed") or "its launcher ended without an answer"
-        raise MachineryError(f"cannot make the sandbox: {why}", where=str(command.argv[0]), remedy=_remedy(why))
+        raise MachineryError(
+            f"cannot make the sandbox: {why}", where=str(command.argv[0]), remedy=_remedy(why)
+        )
     return Completed(said["code"], enforced, False, seconds, said["cpu"], said["rss"])
 
 

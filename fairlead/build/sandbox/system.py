@@ -30,7 +30,9 @@ def binds() -> list[Bind]:
 def system_folders() -> list[Bind]:
     """/usr, /bin, /lib* and the few files of /etc that the dynamic linker and command alternatives need."""
     found = [Bind(Path(name), name) for name in _FOLDERS if os.path.lexists(name)]
-    found += [Bind(Path("/etc") / name, f"/etc/{name}") for name in _ETC if os.path.exists(f"/etc/{name}")]
+    found += [
+        Bind(Path("/etc") / name, f"/etc/{name}") for name in _ETC if os.path.exists(f"/etc/{name}")
+    ]
     return found
 
 
@@ -47,7 +49,10 @@ def masks(prefix: str = sys.base_prefix) -> list[str]:
     if prefix == "/usr" or prefix.startswith("/usr/"):
         return []
     if prefix == sys.base_prefix:
-        found = {sysconfig.get_path(name, vars={"base": prefix, "platbase": prefix}) for name in ("purelib", "platlib")}
+        found = {
+            sysconfig.get_path(name, vars={"base": prefix, "platbase": prefix})
+            for name in ("purelib", "platlib")
+        }
     else:
         found = {str(path) for path in Path(prefix).glob("lib*/python*/site-packages")}
     return sorted(path for path in found if path.startswith(prefix + "/") and os.path.isdir(path))

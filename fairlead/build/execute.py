@@ -1,0 +1,268 @@
+"""One action: its key, what the cache knows, and running it.
+
+The key names everything that an action can see: its command, its environment, the bytes and modes of its sources, the
+content of its inputs, its toolchains and the platform. Because an action sees nothing else (stage.py), equal keys have
+equal outputs, and a result may be kept for as long as its blobs are there. A result whose blob has gone is no result:
+the action runs again.
+
+Only a run that ended with exit code 0, made every declared output and left its inputs alone is recorded, and the
+record comes last: whatever kills us before it costs a rerun, not a wrong answer.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import posixpath
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairlead.build import manifest, sandbox
+from fairlead.build.manifest import File, Folder, Link, Manifest
+from fairlead.build.plan import Action
+from fairlead.build.sources import Sources
+from fairlead.build.stage import ENVIRONMENT, Environment, Stage, keep_log
+from fairlead.errors import FairleadError, MachineryError, WorkFailed
+from fairlead.store import Record, Store, crashpoint
+from fairlead.store.record import Part
+
+BEFORE_RECORD = crashpoint.declare(
+    "build.action.before-record", "an action's outputs are in the store, its result is not"
+)
+AFTER_RECORD = crashpoint.declare(
+    "build.action.after-record", "an action's result is recorded, its outputs are not in fairlead-out"
+)
+LAST_LINES = 20
+SECONDS = 1800.0  # an action that takes longer is taken for stuck
+
+
+@dataclass(frozen=True)
+class Result:
+    """What an action made: output path -> content. `seconds` is how long the run took when it ran."""
+
+    outputs: Mapping[str, Manifest]
+    enforced: sandbox.Enforced
+    seconds: float
+    log: str
+
+
+class ActionFailed(WorkFailed):
+    """An action's program failed; `log` is the digest of its output."""
+
+    log: str = ""
+
+
+def record(
+    action: Action,
+    sources: Sources,
+    inputs: Mapping[str, Manifest],
+    environments: Mapping[str, Environment],
+) -> Record:
+    """The record whose key is the action's key. `inputs` maps each of `action.inputs` to its content."""
+    parts: dict[str, Part] = {
+        "kind": action.kind,
+        "outputs": list(action.outputs),
+        "directories": sorted(action.directories),
+        "sources": [[path, *sources.identity(path)] for path in sorted(action.sources)],
+        "inputs": [[path, manifest.digest(inputs[path])] for path in sorted(action.inputs)],
+    }
+    if action.kind == "run":
+        parts |= {
+            "argv": list(action.argv),
+            "env": {**ENVIRONMENT, **action.env},
+            "toolchains": [[label, environments[label].key] for label in sorted(action.toolchains)],
+            "platform": [sys.platform, platform.machine()],
+        }
+    elif action.kind == "write":
+        parts |= {"content": action.content, "executable": action.executable}
+    else:
+        parts["entries"] = dict(action.entries)
+    return Record("action", 1, parts)
+
+
+class Cache:
+    """Results of actions by key, in a store. A result is given back only if all its blobs are there."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def get(self, key: str, *, enforced: sandbox.Enforced) -> Result | None:
+        """The result of an earlier run, at least as closely confined as `enforced`; None if there is none."""
+        data = self.store.results.get("action", key)
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)
+            outputs = {path: manifest.decode(self._blob(name)) for path, name in found["outputs"].items()}
+            whole = all(self._present(file) for content in outputs.values() for file in manifest.files(content))
+        except (MachineryError, ValueError, KeyError, TypeError):
+            whole = False
+        if not whole:
+            self.store.results.delete("action", key)
+            return None
+        if enforced == "namespace" and found["enforced"] != "namespace":
+            return None
+        return Result(outputs, found["enforced"], found["seconds"], found["log"])
+
+    def put(self, key: str, result: Result) -> None:
+        """Record a result; its blobs must be in the store already."""
+        outputs = {
+            path: self.store.blobs.put(manifest.encode(content)) for path, content in result.outputs.items()
+        }
+        value = {
+            "outputs": outputs,
+            "enforced": result.enforced,
+            "seconds": result.seconds,
+            "log": result.log,
+        }
+        crashpoint.here(BEFORE_RECORD)
+        self.store.results.put("action", key, json.dumps(value).encode())
+        crashpoint.here(AFTER_RECORD)
+
+    def _blob(self, name: str) -> bytes:
+        return self.store.blobs.get(name)
+
+    def _present(self, file: File) -> bool:
+        """Whether the blob is there in full: a power cut may leave a file without its bytes."""
+        path = self.store.blobs.path(file.digest)
+        try:
+            if path.stat().st_size == file.size:
+                return True
+            path.unlink()
+        except FileNotFoundError:
+            pass
+        return False
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Runs actions in stages below `scratch`. Used by several threads at once."""
+
+    store: Store
+    sources: Sources
+    enforced: sandbox.Enforced
+    scratch: Path
+    cancel: threading.Event
+
+    def run(
+        self,
+        action: Action,
+        key: str,
+        inputs: Mapping[str, Manifest],
+        environments: Mapping[str, Environment],
+    ) -> Result:
+        """Run the action now; ActionFailed if its program fails, WorkFailed if it breaks its declaration."""
+        started = time.monotonic()
+        if action.kind == "run":
+            return self._run_program(action, key, inputs, environments)
+        outputs = {action.outputs[0]: self._make(action, inputs)}
+        return Result(outputs, "namespace", time.monotonic() - started, "")
+
+    def _make(self, action: Action, inputs: Mapping[str, Manifest]) -> Manifest:
+        """write, copy and link_tree run no program: their output is put together from manifests."""
+        if action.kind == "write":
+            data = (action.content or "").encode()
+            return File(self.store.blobs.put(data), len(data), action.executable)
+        if action.kind == "copy":
+            return self._content(action, action.entries[""], inputs)
+        entries: dict[str, File | Link | None] = {}
+        for place, source in action.entries.items():
+            content = self._content(action, source, inputs)
+            if isinstance(content, File):
+                entries[place] = content
+            else:
+                for path, entry in content.entries.items():
+                    entries[f"{place}/{path}"] = entry
+                if not content.entries:
+                    entries[place] = None
+        return Folder(dict(sorted(entries.items())))
+
+    def _content(self, action: Action, path: str, inputs: Mapping[str, Manifest]) -> Manifest:
+        if path in action.sources:
+            return self.sources.file(path)
+        for made, content in inputs.items():
+            if path == made or path.startswith(made + "/"):
+                found = manifest.below(content, path[len(made) + 1 :])
+                if found is not None:
+                    return found
+        raise WorkFailed(f"{path} is not there", where=action.owner, remedy="the action that makes it did not")
+
+    def _run_program(
+        self,
+        action: Action,
+        key: str,
+        inputs: Mapping[str, Manifest],
+        environments: Mapping[str, Environment],
+    ) -> Result:
+        stage = Stage(self.scratch / key, self.store.blobs, self.enforced, action.outputs, environments)
+        try:
+            for path in action.sources:
+                stage.add(path, self.sources.file(path))
+            for path, content in inputs.items():
+                stage.add(path, content)
+            done = stage.run(action.argv, action.env, seconds=SECONDS, cancel=self.cancel)
+            log = keep_log(self.store.blobs, stage.log)
+            if done.code != 0 or done.timed_out:
+                error = ActionFailed(
+                    f"{describe(action)} {ended(done)}{last_lines(self.store, log)}", where=action.owner
+                )
+                error.log = log
+                raise error
+            stage.check_inputs()
+            outputs = {
+                path: stage.collect(path, folder=path in action.directories) for path in action.outputs
+            }
+        except FairleadError as error:
+            if not error.where:
+                error.where = f"{action.owner} ({describe(action)})"
+            raise
+        finally:
+            stage.remove()
+        return Result(outputs, done.enforced, done.seconds, log)
+
+
+def describe(action: Action) -> str:
+    """The action as messages name it: category and identifier."""
+    return f"{action.category} {action.identifier}".strip()
+
+
+def ended(done: sandbox.Completed) -> str:
+    """How a program ended badly, in words."""
+    if done.timed_out:
+        return f"was ended after {done.seconds:.0f} seconds"
+    if done.code < 0:
+        try:
+            return f"was killed by {signal.Signals(-done.code).name}"
+        except ValueError:
+            return f"was killed by signal {-done.code}"
+    return f"failed with exit code {done.code}"
+
+
+def last_lines(store: Store, log: str, count: int = LAST_LINES) -> str:
+    """The end of a log, indented for an error's text; "" if it is empty."""
+    lines = store.blobs.get(log).decode("utf-8", "replace").rstrip().splitlines()[-count:]
+    clean = ["".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line) for line in lines]
+    return "".join(f"\n  | {line}" for line in clean)
+
+
+def command_line(
+    action: Action, root: Path, environments: Mapping[str, Environment]
+) -> str:
+    """A line for a shell that repeats a "run" action in the project's folder, without the sandbox."""
+    def resolved(text: str) -> str:
+        for label, environment in environments.items():
+            text = text.replace(f"{{toolchain:{label}}}", str(environment.folder))
+        return text
+
+    env = {**ENVIRONMENT, "HOME": "/tmp", "TMPDIR": "/tmp"}
+    env |= {name: resolved(value) for name, value in action.env.items()}
+    folders = sorted({posixpath.dirname(path) for path in action.outputs})
+    words = ["env", "-i", *(f"{name}={value}" for name, value in sorted(env.items()))]
+    words += [resolved(word) for word in action.argv]
+    return f"cd {shlex.quote(str(root))} && mkdir -p {shlex.join(folders)} && {shlex.join(words)}"

@@ -1,0 +1,229 @@
+"""What an action made: a file, or a folder of files, as names of blobs.
+
+A manifest is all that the engine keeps of an output. Its digest stands for the output in the keys of whatever reads
+it, so an action that makes the same bytes again changes nothing downstream. Times and owners are not part of it.
+
+Collecting trusts nothing: a program may leave a link to /etc/shadow where a file should be. Links are never
+followed; they may stand inside a folder, if they stay inside it, and are refused everywhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from fairlead.errors import WorkFailed
+from fairlead.store import Blobs, Record, atomic
+from fairlead.store.record import Part
+
+EPOCH = 315532800
+"""1 January 1980, the first moment a zip file can name: the time of every staged file."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A regular file: its blob, its size in bytes (to notice a damaged blob), its x bit."""
+
+    digest: str
+    size: int
+    executable: bool
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link inside a folder; `target` is relative and stays inside that folder."""
+
+    target: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder: path inside it -> what stands there. None is a folder with nothing in it."""
+
+    entries: Mapping[str, File | Link | None]
+
+
+Manifest: TypeAlias = File | Folder
+
+
+def digest(manifest: Manifest) -> str:
+    """The name of the content: equal for equal bytes, paths and x bits."""
+    return Record("output", 1, {"content": _part(manifest)}).key
+
+
+def _part(manifest: Manifest) -> Part:
+    if isinstance(manifest, File):
+        return [manifest.digest, manifest.executable]
+    parts: dict[str, Part] = {}
+    for path, entry in manifest.entries.items():
+        match entry:
+            case File():
+                parts[path] = [entry.digest, entry.executable]
+            case Link():
+                parts[path] = entry.target
+            case None:
+                parts[path] = None
+    return parts
+
+
+def files(manifest: Manifest) -> Iterator[File]:
+    """All files of a manifest."""
+    if isinstance(manifest, File):
+        yield manifest
+    else:
+        yield from (entry for entry in manifest.entries.values() if isinstance(entry, File))
+
+
+def below(manifest: Manifest, path: str) -> Manifest | None:
+    """What stands at `path` inside the manifest ("" is itself), or None. Links are not followed."""
+    if not path:
+        return manifest
+    if isinstance(manifest, File):
+        return None
+    entry = manifest.entries.get(path)
+    if isinstance(entry, File):
+        return entry
+    inside = {
+        name[len(path) + 1 :]: entry
+        for name, entry in manifest.entries.items()
+        if name.startswith(path + "/")
+    }
+    return Folder(inside) if inside or (path in manifest.entries and entry is None) else None
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The manifest as a blob's bytes."""
+    if isinstance(manifest, File):
+        document: object = {"file": _row(manifest)}
+    else:
+        document = {"folder": {path: _row(entry) for path, entry in manifest.entries.items()}}
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _row(entry: File | Link | None) -> object:
+    if isinstance(entry, File):
+        return [entry.digest, entry.size, entry.executable]
+    return entry.target if isinstance(entry, Link) else None
+
+
+def decode(data: bytes) -> Manifest:
+    """Read `encode`'s bytes (our own: any error is a damaged store, ValueError)."""
+    document = json.loads(data)
+    if "file" in document:
+        return File(*document["file"])
+    entries: dict[str, File | Link | None] = {}
+    for path, row in document["folder"].items():
+        entries[path] = File(*row) if isinstance(row, list) else None if row is None else Link(row)
+    return Folder(entries)
+
+
+def collect(path: Path, blobs: Blobs, *, folder: bool, name: str) -> Manifest:
+    """Store what a program left at `path` and describe it; WorkFailed if it is not what was declared.
+
+    `name` is the output as people know it, for messages; `folder` says what was declared.
+    """
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise WorkFailed(
+            f"the action succeeded but did not make {name}",
+            remedy="make that file, or do not declare it",
+        ) from None
+    if folder:
+        if not stat.S_ISDIR(found.st_mode):
+            raise WorkFailed(
+                f"{name} is declared as a folder, but the action made {_kind(found.st_mode)}"
+            )
+        return Folder(dict(sorted(_collect_folder(path, "", blobs, name))))
+    if not stat.S_ISREG(found.st_mode):
+        raise WorkFailed(f"{name} is declared as a file, but the action made {_kind(found.st_mode)}")
+    return _collect_file(path, found, blobs)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISREG(mode):
+        return "a file"
+    return "a symbolic link" if stat.S_ISLNK(mode) else "a special file"
+
+
+def _collect_file(path: Path, found: os.stat_result, blobs: Blobs) -> File:
+    if not found.st_mode & stat.S_IRUSR:
+        path.chmod(found.st_mode | stat.S_IRUSR)
+    return File(blobs.put_file(path), found.st_size, bool(found.st_mode & stat.S_IXUSR))
+
+
+def _collect_folder(
+    path: Path, prefix: str, blobs: Blobs, name: str
+) -> Iterator[tuple[str, File | Link | None]]:
+    path.chmod(0o755)
+    with os.scandir(path) as listing:
+        items = sorted(listing, key=lambda item: item.name)
+    if not items and prefix:
+        yield prefix.removesuffix("/"), None
+    for item in items:
+        place = prefix + item.name
+        found = item.stat(follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            yield from _collect_folder(Path(item.path), place + "/", blobs, name)
+        elif stat.S_ISREG(found.st_mode):
+            yield place, _collect_file(Path(item.path), found, blobs)
+        elif stat.S_ISLNK(found.st_mode):
+            target = os.readlink(item.path)
+            end = posixpath.normpath(posixpath.join(posixpath.dirname(place), target))
+            if target.startswith("/") or end == ".." or end.startswith("../"):
+                raise WorkFailed(
+                    f"{name} holds a symbolic link that leaves it: {place} -> {target}",
+                    remedy="copy the file, or link inside the folder",
+                )
+            yield place, Link(target)
+        else:
+            raise WorkFailed(f"{name} holds {_kind(found.st_mode)}: {place}")
+
+
+def place(manifest: Manifest, target: Path, blobs: Blobs, *, link: bool) -> None:
+    """Write the content at `target`, which must not exist; parents are made.
+
+    `link=True` shares the blobs' own files (for a reader that cannot write); else every file is a copy.
+    MachineryError if a blob is missing or the disk is full.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(manifest, File):
+            _place_file(manifest, target, blobs, link)
+            return
+        target.mkdir()
+        for path, entry in manifest.entries.items():
+            inner = target / path
+            inner.parent.mkdir(parents=True, exist_ok=True)
+            match entry:
+                case File():
+                    _place_file(entry, inner, blobs, link)
+                case Link():
+                    inner.symlink_to(entry.target)
+                case None:
+                    inner.mkdir(exist_ok=True)
+    except OSError as error:
+        raise atomic.failed(error, "write", target) from error
+
+
+def _place_file(file: File, target: Path, blobs: Blobs, link: bool) -> None:
+    if link and not file.executable:
+        try:
+            os.link(blobs.path(file.digest), target)
+        except OSError:
+            link = False  # another file system, or too many links: copy
+    if file.executable or not link:
+        with blobs.open(file.digest) as reader, target.open("xb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            os.fchmod(writer.fileno(), 0o755 if file.executable else 0o644)
+    os.utime(target, (EPOCH, EPOCH))

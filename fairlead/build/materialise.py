@@ -1,0 +1,91 @@
+"""Puts outputs where people look for them: copies under fairlead-out, written whole or not at all.
+
+Copies, not links to the store's blobs: whoever edits a file in fairlead-out must not edit the answer to a key. What
+already stands there with the right content is left alone, which is known without reading it: the sizes and times of
+the files are remembered from when they were written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from fairlead.build import manifest
+from fairlead.build.manifest import Folder, Manifest
+from fairlead.errors import UsageError
+from fairlead.store import Store, atomic, crashpoint, digest
+
+BEFORE_SWAP = crashpoint.declare(
+    "build.output.before-swap", "a new output is complete beside the old one in fairlead-out"
+)
+
+
+def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
+    """Make `root/path` hold `content`; whether anything had to be written.
+
+    UsageError if a folder on the way is a symbolic link (an output must not land outside the project),
+    MachineryError if the disk is full; the old output then stays.
+    """
+    target = root / path
+    name = manifest.digest(content)
+    if _known(root, path, store) == [name, _signature(target, content)]:
+        return False
+    _make_folders(root, Path(path).parent)
+    temp = target.with_name(f".tmp-{secrets.token_hex(8)}")
+    try:
+        manifest.place(content, temp, store.blobs, link=False)
+        signature = _signature(temp, content)
+        crashpoint.here(BEFORE_SWAP)
+        if isinstance(content, Folder) or target.is_dir():
+            atomic.remove(target)
+        os.replace(temp, target)
+    except OSError as error:
+        raise atomic.failed(error, "write", target) from error
+    finally:
+        if os.path.lexists(temp):
+            atomic.remove(temp)
+    store.results.put("placed", str(target), json.dumps([name, signature]).encode())
+    return True
+
+
+def _known(root: Path, path: str, store: Store) -> object:
+    data = store.results.get("placed", str(root / path))
+    try:
+        return None if data is None else json.loads(data)
+    except ValueError:
+        return None
+
+
+def _make_folders(root: Path, folder: Path) -> None:
+    at = root
+    for part in folder.parts:
+        at = at / part
+        if at.is_symlink():
+            raise UsageError(
+                f"{at.relative_to(root)} is a symbolic link, so outputs would land outside the project",
+                where=str(at),
+                remedy="remove the link; FAIRLEAD_BUILD_STORE moves the store to another disk",
+            )
+        try:
+            at.mkdir(exist_ok=True)
+        except OSError as error:
+            raise atomic.failed(error, "make the folder", at) from error
+
+
+def _signature(target: Path, content: Manifest) -> str:
+    """A digest of inode, size and times of all that stands at `target`; "" if it is not all there."""
+    names = [""] if not isinstance(content, Folder) else ["", *sorted(content.entries)]
+    found = []
+    try:
+        for name in names:
+            at = os.path.join(target, name) if name else target
+            seen = os.lstat(at)
+            found.append((name, seen.st_ino, seen.st_mode, seen.st_size, seen.st_mtime_ns))
+        if isinstance(content, Folder):
+            inside = sum(len(files) for _, _, files in os.walk(target))
+            found.append(("", inside, 0, 0, 0))
+    except OSError:
+        return ""
+    return digest.of_bytes(repr(found).encode())

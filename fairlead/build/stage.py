@@ -1,0 +1,186 @@
+"""The folder in which one action or test runs: its declared sources and inputs, and nothing else of the project.
+
+In a namespace the folder is seen read-only at /project and its files are the store's own (hard links); only the
+folders that hold outputs are writable, and what else stands in those is copied. Without namespaces everything is a
+copy, for nothing would keep a program from writing into a shared file; after such a run the inputs are compared with
+what was staged, and a run that changed one is not recorded.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead.build import manifest, sandbox
+from fairlead.build.manifest import File, Manifest
+from fairlead.build.sandbox import MIB, Bind, Command, Enforced
+from fairlead.errors import MachineryError, WorkFailed
+from fairlead.store import Blobs, atomic
+
+PROJECT = "/project"
+_TOOLCHAIN = re.compile(r"\{toolchain:([^{}\s]+)\}")
+
+ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "TZ": "UTC",
+    "USER": "sandbox",
+    "LOGNAME": "sandbox",
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONNOUSERSITE": "1",
+    "SOURCE_DATE_EPOCH": str(manifest.EPOCH),
+}
+"""What every action and test finds in its environment, beside HOME and TMPDIR and what it declares itself."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A toolchain's environment on this machine: its folder, where it is seen inside, and what it stands on."""
+
+    folder: Path
+    key: str
+    binds: tuple[Bind, ...] = ()
+    masks: tuple[str, ...] = ()
+
+    @property
+    def inside(self) -> str:
+        """Its path in a namespace: the same on every machine."""
+        return f"/toolchains/{self.key[:16]}"
+
+
+@dataclass
+class Stage:
+    """One run's folder, below `root`, which must not exist. Fill it, `run` in it, collect outputs, `remove` it."""
+
+    root: Path
+    blobs: Blobs
+    enforced: Enforced
+    outputs: Sequence[str] = ()
+    environments: Mapping[str, Environment] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.project = self.root / "project"
+        self.log = self.root / "log"
+        self._writable = sorted({posixpath.dirname(path) for path in self.outputs})
+        self._copies: dict[Path, tuple[int, int, int]] = {}
+        try:
+            for path in (
+                self.project,
+                self.root / "tmp",
+                *(self.project / name for name in self._writable),
+            ):
+                path.mkdir(parents=True)
+        except OSError as error:
+            raise atomic.failed(error, "make the folder", self.root) from error
+
+    def add(self, path: str, content: Manifest) -> None:
+        """Put `content` at `path` of the project."""
+        link = self.enforced == "namespace" and not any(
+            path.startswith(folder + "/") for folder in self._writable
+        )
+        target = self.project / path
+        manifest.place(content, target, self.blobs, link=link)
+        if not link:
+            inner = (
+                [target] if isinstance(content, File) else [target / name for name in content.entries]
+            )
+            self._copies.update((file, _signature(file)) for file in inner if not file.is_symlink())
+
+    def run(
+        self,
+        argv: Iterable[str],
+        env: Mapping[str, str],
+        *,
+        seconds: float,
+        cancel: threading.Event | None = None,
+    ) -> sandbox.Completed:
+        """Run the program in the project's folder, its output in `self.log`."""
+        inside = self.enforced == "namespace"
+        tmp = "/tmp" if inside else str(self.root / "tmp")
+        binds: list[Bind] = []
+        masks: list[str] = []
+        if inside:
+            binds = [Bind(self.project, PROJECT)]
+            binds += [Bind(self.project / path, f"{PROJECT}/{path}", True) for path in self._writable]
+            for environment in self.environments.values():
+                binds += [*environment.binds, Bind(environment.folder, environment.inside)]
+                masks += environment.masks
+        command = Command(
+            argv=[self._resolved(word) for word in argv],
+            env={
+                **ENVIRONMENT,
+                "HOME": tmp,
+                "TMPDIR": tmp,
+                **{name: self._resolved(value) for name, value in env.items()},
+            },
+            cwd=PROJECT if inside else str(self.project),
+            stdout=self.log,
+            root_binds=binds,
+            masks=masks,
+            memory_bytes=8192 * MIB,
+            wall_seconds=seconds,
+            level=self.enforced,
+        )
+        return sandbox.run(command, cancel=cancel)
+
+    def check_inputs(self) -> None:
+        """After the run: WorkFailed if the program changed a file that it was given to read."""
+        for path, before in self._copies.items():
+            try:
+                now = _signature(path)
+            except OSError:
+                now = (0, 0, 0)
+            if now != before:
+                name = path.relative_to(self.project)
+                raise WorkFailed(
+                    f"the action changed its own input {name}",
+                    remedy="write to an output or to $TMPDIR instead",
+                )
+
+    def collect(self, output: str, *, folder: bool) -> Manifest:
+        """Store one output; WorkFailed if it is missing or not what was declared."""
+        at = self.project
+        for part in posixpath.dirname(output).split("/"):
+            at = at / part
+            if at.is_symlink():
+                raise WorkFailed(f"the action put a symbolic link where the folder of {output} was")
+        return manifest.collect(self.project / output, self.blobs, folder=folder, name=output)
+
+    def remove(self) -> None:
+        """Remove the folder, whatever the program did to it."""
+        atomic.remove(self.root)
+
+    def _resolved(self, text: str) -> str:
+        def path(match: re.Match[str]) -> str:
+            environment = self.environments[match[1]]
+            return environment.inside if self.enforced == "namespace" else str(environment.folder)
+
+        return _TOOLCHAIN.sub(path, text)
+
+
+def keep_log(blobs: Blobs, log: Path, limit: int = 4 * MIB) -> str:
+    """Keep a log as a blob and return its digest; of a huge one the beginning and the end are kept."""
+    try:
+        size = log.stat().st_size
+        if size <= limit:
+            return blobs.put(log.read_bytes())
+        with log.open("rb") as stream:
+            head = stream.read(limit // 4)
+            stream.seek(size - limit // 2)
+            tail = stream.read()
+    except FileNotFoundError:
+        return blobs.put(b"")
+    except OSError as error:
+        raise MachineryError(f"cannot read a log: {error.strerror}", where=str(log)) from error
+    cut = size - len(head) - len(tail)
+    return blobs.put(head + f"\n... {cut} bytes of this log left out ...\n".encode() + tail)
+
+
+def _signature(path: Path) -> tuple[int, int, int]:
+    found = path.lstat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

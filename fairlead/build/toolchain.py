@@ -1,0 +1,258 @@
+"""A Python environment made from a hash-locked requirements file, kept in the store under its key.
+
+The key is a digest of the lock's bytes, the interpreter asked for and the interpreter found, so an environment is
+made once for each and never changed. Wheels only, each with its hash, no dependencies beyond the lock: nothing of a
+package runs while it is installed. What the interpreter itself has in site-packages is not part of it.
+
+The lock may hold pinned names with hashes and nothing else. An option or an address in it would let a submitted
+change choose where this machine fetches from; indexes and proxies belong in the user's own pip or uv settings.
+
+Rejected: `venv` (Debian ships it apart, and its scripts name the folder they were made in) and pip's `--target`
+(no console scripts, no environment that `python` recognises).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairlead.build.plan import Toolchain
+from fairlead.build.sandbox import system
+from fairlead.build.stage import Environment
+from fairlead.errors import FairleadError, MachineryError, UsageError
+from fairlead.store import Record, Store, atomic, crashpoint, digest, lock
+
+BEFORE_COMPLETE = crashpoint.declare(
+    "build.toolchain.before-complete", "an environment is installed but not marked complete"
+)
+_MARK = ".complete"
+_PINNED = re.compile(
+    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:\[[A-Za-z0-9._, -]*\])?\s*==\s*(?P<version>[^\s;@]+)"
+    r"\s*(?:;(?P<marker>[^@]*?))?(?P<hashes>(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)+)"
+)
+_SCRIPT = (
+    "#!/bin/sh\n"
+    "'''exec' \"$(dirname -- \"$0\")/python\" \"$0\" \"$@\"\n"
+    "' '''\n"
+)  # sh sees two empty strings and exec, Python one text: the script finds the python beside it
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A CPython on this machine: its own path, full version ("3.11.7") and the prefix it is installed in."""
+
+    path: str
+    version: str
+    prefix: str
+
+    @property
+    def minor(self) -> str:
+        """ "3.11" """
+        return ".".join(self.version.split(".")[:2])
+
+
+@functools.cache
+def interpreter(request: str) -> Interpreter:
+    """The interpreter that a toolchain asks for: "" is ours, else a command; UsageError if there is none."""
+    if not request:
+        return Interpreter(system.interpreter(), platform.python_version(), sys.base_prefix)
+    path = shutil.which(request)
+    remedy = "install it, or leave `interpreter` empty to use the one that runs fairlead"
+    if path is None:
+        raise UsageError(f"there is no interpreter {request}", where="python_toolchain", remedy=remedy)
+    ask = (
+        "import json, os, platform, sys; print(json.dumps([os.path.realpath(sys._base_executable),"
+        " platform.python_version(), sys.base_prefix, sys.implementation.name]))"
+    )
+    try:
+        done = subprocess.run([path, "-I", "-S", "-c", ask], capture_output=True, timeout=60, check=True)
+        real, version, prefix, kind = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise UsageError(
+            f"the interpreter {request} does not answer: {error}", where=path, remedy=remedy
+        ) from None
+    if kind != "cpython":
+        raise UsageError(f"the interpreter {request} is {kind}", where=path, remedy="name a CPython")
+    return Interpreter(real, version, prefix)
+
+
+def record(toolchain: Toolchain, lock_digest: str) -> Record:
+    """The record of an environment: what was asked for, what that is here, and the lock's SHA-256."""
+    found = interpreter(toolchain.interpreter)
+    return Record(
+        "toolchain",
+        1,
+        {
+            "interpreter": toolchain.interpreter,
+            "version": found.version,
+            "lock": lock_digest,
+            "platform": [sys.platform, platform.machine()],
+        },
+    )
+
+
+def check_lock(text: str, where: str) -> list[str]:
+    """The requirements of a lock, one a line; UsageError at the first line that is not name==version with hashes."""
+    found = []
+    lines = text.replace("\\\r\n", "\\\n").split("\n")
+    number = 0
+    while number < len(lines):
+        first, line = number + 1, lines[number]
+        while line.endswith("\\") and number + 1 < len(lines):
+            number += 1
+            line = line[:-1] + " " + lines[number]
+        number += 1
+        line = re.sub(r"(^|\s)#.*$", "", line).strip()
+        if not line:
+            continue
+        if _PINNED.fullmatch(line) is None:
+            raise UsageError(
+                f"a lock holds name==version with --hash only, not: {line.split(' --hash')[0][:80]}",
+                where=f"{where}:{first}",
+                remedy="make it with `uv pip compile --generate-hashes`; indexes belong in pip's or uv's settings",
+            )
+        found.append(" ".join(line.split()))
+    return found
+
+
+def environment(
+    toolchain: Toolchain,
+    data: bytes,
+    store: Store,
+    *,
+    on_install: Callable[[str], None] = lambda _: None,
+) -> Environment:
+    """The environment of `toolchain`, whose lock has the bytes `data`; installed now if it is not in the store.
+
+    UsageError for a lock or interpreter that cannot be used, MachineryError if the installer or the disk fails.
+    """
+    key = store.put_record(record(toolchain, digest.of_bytes(data)))
+    folder = store.root / "environments" / key
+    found = interpreter(toolchain.interpreter)
+    if not (folder / _MARK).is_file():
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise UsageError("the lock is not UTF-8 text", where=toolchain.lock) from None
+        pinned = check_lock(text, toolchain.lock)
+        with lock.hold(store.root / "environments" / f"{key}.lock"):
+            if not (folder / _MARK).is_file():
+                on_install(f"{toolchain.label}: installing {len(pinned)} packages")
+                _install(folder, pinned, found, toolchain)
+    same = os.path.realpath(found.prefix) == os.path.realpath(sys.base_prefix)
+    binds = [] if same else system.prefix_binds(found.prefix)
+    masks = [] if same else system.masks(found.prefix)
+    return Environment(folder, key, tuple(binds), tuple(masks))
+
+
+def _install(folder: Path, pinned: list[str], found: Interpreter, toolchain: Toolchain) -> None:
+    try:
+        atomic.remove(folder)  # what a killed run left
+        site = _empty_environment(folder, found)
+        if pinned:
+            listing = folder / "requirements.txt"
+            listing.write_text("\n".join(pinned) + "\n", "utf-8")
+            _run(_installer(folder, listing), folder, toolchain)
+        for script in (folder / "bin").iterdir():
+            _make_relocatable(script, folder)
+        compiling = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(site)]
+        # A package may hold files for another Python: what does not compile is left as source.
+        subprocess.run([found.path, "-I", "-S", *compiling], capture_output=True, check=False)
+        _make_readable(folder)
+        crashpoint.here(BEFORE_COMPLETE)
+        atomic.write(folder / _MARK, b"")
+    except OSError as error:
+        atomic.remove(folder)
+        raise atomic.failed(error, "install the environment", folder) from error
+    except FairleadError:
+        atomic.remove(folder)
+        raise
+
+
+def _empty_environment(folder: Path, found: Interpreter) -> Path:
+    """The folders, links and pyvenv.cfg by which an interpreter knows an environment; its site-packages."""
+    site = folder / "lib" / f"python{found.minor}" / "site-packages"
+    site.mkdir(parents=True)
+    (folder / "lib64").symlink_to("lib")
+    (folder / "bin").mkdir()
+    (folder / "bin/python").symlink_to(found.path)
+    for name in ("python3", f"python{found.minor}"):
+        (folder / "bin" / name).symlink_to("python")
+    (folder / "pyvenv.cfg").write_text(
+        f"home = {os.path.dirname(found.path)}\ninclude-system-site-packages = false\n"
+        f"version = {found.version}\n",
+        "utf-8",
+    )
+    return site
+
+
+def _installer(folder: Path, listing: Path) -> list[str]:
+    """The command that installs `listing`: uv if it is at hand, else pip."""
+    python = str(folder / "bin/python")
+    wanted = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "-r", str(listing)]
+    uv = _uv()
+    if uv is not None:
+        return [uv, "pip", "install", "--quiet", "--link-mode", "copy", "--python", python, *wanted]
+    import importlib.util
+
+    if importlib.util.find_spec("pip") is None:
+        raise MachineryError(
+            "neither uv nor pip is installed beside fairlead",
+            where=sys.prefix,
+            remedy="install one of them into the environment that fairlead runs in, such as `pip install uv`",
+        )
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-compile", "--no-warn-script-location"]
+    return [sys.executable, "-m", "pip", "--python", python, "install", *quiet, *wanted]
+
+
+def _uv() -> str | None:
+    beside = Path(sys.executable).parent / "uv"
+    if beside.is_file():
+        return str(beside)
+    return shutil.which("uv")
+
+
+def _run(command: list[str], folder: Path, toolchain: Toolchain) -> None:
+    hidden = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "UV_PYTHON")
+    env = {name: value for name, value in os.environ.items() if name not in hidden}
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=env, cwd=folder, check=False)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines()[-12:]
+        full = any("No space left on device" in line for line in lines)
+        raise MachineryError(
+            f"cannot install the environment of {toolchain.label}:" + "".join(f"\n  | {x}" for x in lines),
+            where=toolchain.lock,
+            remedy="free some space on that disk and run it again"
+            if full
+            else "check the lock's versions and hashes, that each has a wheel for this machine, and the network",
+        )
+
+
+def _make_relocatable(script: Path, folder: Path) -> None:
+    """Let a console script start the python beside it: inside a sandbox the folder has another name."""
+    if script.is_symlink():
+        return
+    lines = script.read_bytes().split(b"\n")
+    long = lines[0] == b"#!/bin/sh" and len(lines) > 3 and lines[1].startswith(b"'''exec'")
+    head = lines[:3] if long else lines[:1]  # a long path makes installers write three lines
+    if lines[0].startswith(b"#!") and os.fsencode(folder) in b"".join(head):
+        script.write_bytes(_SCRIPT.encode() + b"\n".join(lines[len(head) :]))
+
+
+def _make_readable(folder: Path) -> None:
+    """For the program's own user inside a sandbox, whatever umask we run under."""
+    for base, _, files in os.walk(folder):
+        os.chmod(base, 0o755)
+        for name in files:
+            path = os.path.join(base, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o555 if os.stat(path).st_mode & 0o100 else 0o444)

@@ -1,0 +1,134 @@
+"""The project that build verbs work on: its root, its store, and the plan of what a person asked for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fairlead import config
+from fairlead.errors import UsageError
+from fairlead.store import Store
+
+if TYPE_CHECKING:
+    from fairlead.build.engine import Engine, Event
+    from fairlead.build.plan import Plan
+    from fairlead.build.sandbox import Requested
+    from fairlead.build.tree import Tree
+
+LEVELS = ("auto", "namespace", "none")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A folder with a .buckconfig; `package` is where in it the person stands."""
+
+    root: Path
+    package: str
+    settings: config.Config
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Project:
+        """The project around `start` (default: here); UsageError if there is none.
+
+        The folder with .buckroot, else the outermost with .buckconfig, as Buck2 has it.
+        """
+        here = (start or Path.cwd()).resolve()
+        above = [here, *here.parents]
+        roots = [folder for folder in above if (folder / ".buckroot").is_file()][:1]
+        roots = roots or [folder for folder in above if (folder / ".buckconfig").is_file()][-1:]
+        if not roots:
+            raise UsageError(
+                "this is no project: there is no .buckconfig here or in a folder above",
+                where=str(here),
+                remedy="make an empty file .buckconfig in the root of the repository",
+            )
+        root = roots[0]
+        package = "" if here == root else here.relative_to(root).as_posix()
+        return cls(root, package, config.load(root))
+
+    def store(self) -> Store:
+        """The store of build results: `store.dir`, else fairlead-out/store."""
+        chosen = self.settings.text("store.dir")
+        if chosen:
+            return Store.open(Path(chosen).expanduser())
+        out = self.root / "fairlead-out"
+        if not out.exists():
+            from fairlead.store import atomic
+
+            atomic.write(out / ".gitignore", b"*\n")
+        return Store.open(out / "store")
+
+    def disk(self) -> Tree:
+        """The files as they are now."""
+        from fairlead.build.tree import DiskTree
+
+        return DiskTree(self.root)
+
+    def commit(self, name: str, store: Store) -> Tree:
+        """The project's files in a commit."""
+        from fairlead.build.tree import GitTree
+        from fairlead.git import Repo
+
+        repo = Repo.discover(self.root)
+        oid = repo.rev(name)
+        top = Path(repo.run("rev-parse", "--show-prefix").out.decode().strip())
+        inside = top.as_posix()
+        return GitTree(repo, oid if inside in (".", "") else f"{oid}:{inside}", store.results)
+
+    def plan(self, tree: Tree, patterns: Sequence[str]) -> Plan:
+        """Evaluate what the patterns name; relative ones are meant from where the person stands."""
+        from fairlead.build.buckconfig import BuckConfig
+        from fairlead.build.evaluate import evaluate
+        from fairlead.build.label import parse_pattern
+
+        settings = BuckConfig.load(tree)
+        known = [str(parse_pattern(text, "", self.package, settings.cells)) for text in patterns]
+        return evaluate(tree, known, settings)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that build, test and run share."""
+    parser.add_argument("--jobs", type=int, default=None, help="how many actions and tests run at once")
+    parser.add_argument("--sandbox", choices=LEVELS, default=None, help="how programs are kept apart")
+
+
+def sandbox_level(args: argparse.Namespace, project: Project) -> Requested:
+    """The level asked for on the command line, else in the settings; UsageError for an unknown one."""
+    level = args.sandbox or project.settings.text("build.sandbox")
+    if level == "auto" or level == "namespace" or level == "none":
+        return level
+    raise UsageError(
+        f"there is no sandbox level {level}",
+        where=project.settings.source("build.sandbox"),
+        remedy="use " + ", ".join(LEVELS),
+    )
+
+
+def engine(args: argparse.Namespace, project: Project, store: Store, tree: Tree, plan: Plan) -> Engine:
+    """An engine with the options of the command line; it tells its work on stderr."""
+    from fairlead.build.engine import Engine
+
+    jobs = args.jobs if args.jobs is not None else project.settings.number("build.jobs")
+    on_disk = getattr(args, "rev", None) is None
+    return Engine(
+        store,
+        project.root if on_disk else None,
+        tree,
+        plan,
+        sandbox=sandbox_level(args, project),
+        jobs=jobs,
+        on_event=(lambda _: None) if args.json else show,
+    )
+
+
+def show(event: Event) -> None:
+    """One line for something that the engine did."""
+    from fairlead.cli import terminal
+
+    if event.kind == "note":
+        terminal.note(event.text)
+    elif event.kind == "action":
+        terminal.note(f"ran   {event.label}  {event.text}  {terminal.seconds(event.seconds)}")

@@ -1,0 +1,134 @@
+"""Say what the answer for a target depends on, and what has changed since it was last asked.
+
+For a label: the parts of its key, and, if it was built or tested before with another key, the parts that differ
+and the old and new digest of each changed file. For FILE:LINE: not yet.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+
+from fairlead.cli import project, terminal
+from fairlead.errors import UsageError
+from fairlead.store import Record, Store, explain
+from fairlead.store.record import ABSENT, Difference, Part
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("subject", metavar="LABEL", help="a target, such as //a:b")
+
+
+def run(args: argparse.Namespace) -> int:
+    subject: str = args.subject
+    if "//" not in subject and not subject.startswith(":"):
+        raise UsageError(
+            f"{subject} is no label",
+            where="fairlead why",
+            remedy="name a target, such as //package:name or :name",
+        )
+    return why_target(subject, as_json=args.json)
+
+
+def why_target(text: str, *, as_json: bool) -> int:
+    """Explain one target: its record now, beside the record at its last build or test."""
+    from fairlead.build.key import Platform, target_records
+
+    here = project.Project.find()
+    tree, store = here.disk(), here.store()
+    plan = here.plan(tree, [text])
+    if len(plan.requested) != 1:
+        raise UsageError(
+            f"{text} names {len(plan.requested)} targets", where="fairlead why", remedy="name one of them"
+        )
+    label = plan.requested[0]
+    records = target_records(plan, tree, Platform.here())
+    now = records[label]
+    before = _before(store, label)
+    verdict = store.results.get("verdict", now.key)
+    state = "passed" if verdict is not None else "no pass" if plan.targets[label].test else "no test"
+    differences = [] if before is None else explain(before, now)
+    if as_json:
+        print(json.dumps(_document(label, now, before, differences, state), indent=2))
+        return 0
+    terminal.say(f"{label}  key {now.key}  ({_STATES[state]})")
+    if before is None:
+        terminal.say("It has not been built or tested here before. It depends on:")
+    elif before.key == now.key:
+        terminal.say("Nothing has changed since the last time. It depends on:")
+    else:
+        terminal.say(f"The last key was {before.key}. What differs:")
+        for line in _changed(store, records, before, now):
+            terminal.say(f"  {line}")
+        terminal.say("It depends on:")
+    for line in _parts(now.parts):
+        terminal.say(f"  {line}")
+    return 0
+
+
+_STATES = {"passed": "passed with this key", "no pass": "no pass with this key", "no test": "not a test"}
+
+
+def _before(store: Store, label: str) -> Record | None:
+    key = store.results.get("latest", label)
+    return None if key is None else store.get_record(key.decode())
+
+
+def _changed(store: Store, records: Mapping[str, Record], before: Record, now: Record) -> list[str]:
+    """The differences in words; a dependency's new key is followed to what changed there."""
+    lines = []
+    for difference in explain(before, now):
+        lines.append(difference.text())
+        if difference.path[0] != "deps" or difference.old is ABSENT or difference.new is ABSENT:
+            continue
+        label = difference.path[-1]
+        old = store.get_record(str(difference.old)) if isinstance(difference.old, str) else None
+        if old is not None and label in records:
+            lines += [f"  {line}" for line in _changed(store, records, old, records[label])]
+    return lines
+
+
+def _parts(parts: Mapping[str, Part]) -> list[str]:
+    """A record's parts, one a line; tables and lists with a line for each item."""
+    lines = []
+    for name, part in parts.items():
+        if isinstance(part, Mapping) and part:
+            lines.append(f"{name}:")
+            lines += [f"  {key}  {_text(value)}" for key, value in part.items()]
+        elif isinstance(part, Sequence) and not isinstance(part, str | bytes) and part:
+            lines.append(f"{name}:")
+            lines += [f"  {_text(item)}" for item in part]
+        else:
+            lines.append(f"{name}: {_text(part)}")
+    return lines
+
+
+def _text(part: Part) -> str:
+    if part is None or part == [] or part == {}:
+        return "none"
+    if isinstance(part, str | bytes | int):
+        return str(part)
+    if isinstance(part, Mapping):
+        return ", ".join(f"{key}={_text(value)}" for key, value in part.items())
+    return "  ".join(_text(item) for item in part)
+
+
+def _document(
+    label: str, now: Record, before: Record | None, differences: list[Difference], state: str
+) -> dict[str, object]:
+    return {
+        "schema": "fairlead.why/1",
+        "label": label,
+        "key": now.key,
+        "state": state,
+        "parts": now.parts,
+        "before": None if before is None else before.key,
+        "differences": [
+            {"path": list(d.path), "old": _json(d.old), "new": _json(d.new)} for d in differences
+        ],
+    }
+
+
+def _json(part: object) -> object:
+    return None if part is ABSENT else part
