@@ -350,7 +350,7 @@ def token_caller(c: Connection, secret: str) -> Caller:
 
 
 def identify(state: State, request: HTTPConnection) -> Caller | None:
-    """Who is asking, by token or else by cookie; None for nobody.  Changing by cookie needs the CSRF header."""
+    """Who is asking, by token or else by cookie (then changes need the CSRF header); None for nobody."""
     secret = bearer(request.headers)
     if secret is not None:
         with state.records.read() as c:

@@ -45,7 +45,7 @@ class Bus:
         self.wake()
 
     def wait(self, seen: int, timeout: float) -> None:
-        """Block this thread until the counter differs from `seen`, the bus closes, or `timeout` seconds pass."""
+        """Block until the counter differs from `seen`, the bus closes, or `timeout` seconds pass."""
         with self._moved:
             self._moved.wait_for(lambda: self._count != seen or self._closed, timeout)
 

@@ -69,8 +69,9 @@ class State:
     logs: Blobs
     bus: Bus
     lease_seconds: float = 60.0
+    # Held while refs and records are changed together, so that a push and a landing never interleave.
+    changing: threading.RLock = field(default_factory=threading.RLock)
     _git: dict[str, Repo] = field(default_factory=dict)
-    _locks: dict[str, threading.RLock] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _limiter: anyio.CapacityLimiter | None = None
 
@@ -85,11 +86,6 @@ class State:
             if name not in self._git:
                 self._git[name] = Repo(self.data / "git" / f"{name}.git")
             return self._git[name]
-
-    def lock(self, name: str) -> threading.RLock:
-        """Held while a repository's refs and records are changed together."""
-        with self._guard:
-            return self._locks.setdefault(name, threading.RLock())
 
     async def work(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run blocking work (database, git) in one of the server's few threads."""

@@ -1,0 +1,140 @@
+"""Running the server: one process on one data folder, until it is told to stop.
+
+A lock on the data folder keeps a second server out.  The socket is bound before anything else is told the
+address, so port 0 works.  SIGTERM and SIGINT end live streams first, then let running requests finish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from fairlead.errors import MachineryError, UsageError
+from fairlead.serve import app as application
+from fairlead.serve.pages import routes as page_routes
+from fairlead.serve.state import Limits, State, open_state
+from fairlead.ship.values import Settings
+from fairlead.store import lock
+
+_GRACE = 20  # seconds that running requests get when the server stops
+
+
+def run(
+    data: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    url: str = "",
+    repo: str = "main",
+    settings: Settings | None = None,
+    limits: Limits | None = None,
+    lease_seconds: float = 60.0,
+    ready: Callable[[State, str], Callable[[], None]] | None = None,
+) -> None:
+    """Serve `data` until a signal.  `ready` is called once the address is known, with the address listened on;
+    what it returns is called at the end.
+
+    `url` is the address people use, if that differs from the one listened on (behind a proxy).
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    held = lock.try_hold(data / "lock")
+    if held is None:
+        raise UsageError(
+            "another server runs on this data folder",
+            where=str(data),
+            remedy="stop it first, or choose another folder",
+        )
+    try:
+        with contextlib.closing(_bind(host, port)) as listener:
+            listening = _address(host, listener.getsockname()[1])
+            state = open_state(
+                data,
+                url=url or listening,
+                repo=repo,
+                settings=settings,
+                limits=limits,
+                lease_seconds=lease_seconds,
+            )
+            with contextlib.closing(state):
+                application.start(state)
+                _serve(state, listener, listening, ready)
+    finally:
+        os.close(held)
+
+
+def _serve(
+    state: State,
+    listener: socket.socket,
+    listening: str,
+    ready: Callable[[State, str], Callable[[], None]] | None,
+) -> None:
+    app = application.create(state, pages=page_routes(state))
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=_GRACE,
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    server = _Server(config, state)
+    listener.listen(512)
+    stop = ready(state, listening) if ready is not None else None
+    try:
+        server.run(sockets=[listener])
+    finally:
+        if stop is not None:
+            stop()
+    if not server.started:
+        raise MachineryError("the server did not start", remedy="its log says why")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which tells our live streams to end before it waits for them."""
+
+    def __init__(self, config: uvicorn.Config, state: State) -> None:
+        super().__init__(config)
+        self._state = state
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._state.bus.close()
+        super().handle_exit(sig, frame)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        raise MachineryError(
+            f"cannot listen on {host} port {port}: {said}", remedy="choose another port; 0 takes a free one"
+        ) from None
+    listener.set_inheritable(False)
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    name = (
+        "127.0.0.1"
+        if host in ("", "0.0.0.0")
+        else "[::1]"
+        if host == "::"
+        else f"[{host}]"
+        if ":" in host
+        else host
+    )
+    return f"http://{name}:{port}"
