@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from fairlead.ship.hunks import FileDiff
 
@@ -73,21 +74,20 @@ def compare(
 
 
 def _edits(files: Sequence[FileDiff]) -> list[tuple[object, ...]]:
-    """Every run of changed lines by its text, and every other change of a file, in comparable form."""
+    """Everything the files' diffs say, one comparable item a run of changed lines or change of a whole file."""
     found: list[tuple[object, ...]] = []
     for file in files:
-        if not file.hunks or file.status != "modified" or file.mode_changed:
-            found.append(
-                (file.status, file.old_path, file.new_path, file.old_mode, file.new_mode, file.new_blob)
-            )
+        if file.status in ("added", "deleted"):
+            found.append((file.status, file.path, file.old_mode, file.new_mode, file.old_blob, file.new_blob))
+            continue
+        if file.status != "modified":
+            found.append((file.status, file.old_path, file.new_path))
+        if file.mode_changed:
+            found.append(("mode", file.path, file.old_mode, file.new_mode))
+        if file.binary:
+            found.append(("binary", file.path, file.old_blob, file.new_blob))
         for hunk in file.hunks:
-            run: list[tuple[str, bytes]] = []
-            for line in hunk.lines:
-                if line.kind != " ":
-                    run.append((line.kind, line.data))
-                elif run:
-                    found.append((file.new_path, *run))
-                    run = []
-            if run:
-                found.append((file.new_path, *run))
+            for changed, run in groupby(hunk.lines, key=lambda line: line.kind != " "):
+                if changed:
+                    found.append((file.path, *((line.kind, line.data) for line in run)))
     return found
