@@ -95,39 +95,64 @@ def add_server_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", metavar="URL", help="the server; default: the one this clone remembers")
 
 
-def connect(server: str | None, repo: Repo | None, *, anonymous: bool = False) -> Client:
+def connect(server: str | None, repo: Repo | None) -> Client:
     """The client for `server`, or for the one that `repo` remembers, or for the only one known.
 
-    A server nobody logged in to is an error that names the command, unless `anonymous` is enough.
+    A server that nobody on this machine is logged in to is an error that names the command.
     """
-    url = credentials.address(server) if server else _remembered(repo)
-    logins = credentials.load()
-    if url is None:
-        if len(logins) != 1:
-            known = ", ".join(sorted(logins))
-            raise UsageError(
-                "no server is known for this clone"
-                if not logins
-                else "this clone does not say which server it uses",
-                where=f"logged in to {known}" if logins else "",
-                remedy="fairlead login --invite LINK"
-                if not logins
-                else "add --server URL, once: the clone remembers it",
-            )
-        url = next(iter(logins))
-    login = logins.get(url)
-    if login is None and not anonymous:
+    found = known(server, repo)
+    if found is None:
+        logins = ", ".join(sorted(credentials.load()))
+        if not logins:
+            raise UsageError("no server is known", remedy="fairlead login --invite LINK")
         raise UsageError(
-            f"you are not logged in to {url}",
-            remedy=f"fairlead login {url} --token-stdin, or fairlead login --invite LINK",
+            "this clone does not say which server it uses",
+            where=f"logged in to {logins}",
+            remedy="add --server URL; fairlead submit remembers it",
         )
-    return Client(url, login)
+    if found.login is None:
+        raise UsageError(
+            f"you are not logged in to {found.url}",
+            remedy=f"fairlead login {found.url} --token-stdin, or fairlead login --invite LINK",
+        )
+    return found
+
+
+def known(server: str | None, repo: Repo | None) -> Client | None:
+    """The same without errors: None if no server is meant, no login if there is none."""
+    logins = credentials.load()
+    url = credentials.address(server) if server else _remembered(repo)
+    if url is None and len(logins) == 1:
+        url = next(iter(logins))
+    return None if url is None else Client(url, logins.get(url))
 
 
 def remember(repo: Repo, url: str) -> None:
     """Make `url` the server of this clone."""
     if _remembered(repo) != url:
         repo.run("config", "--local", "fairlead.url", url)
+
+
+def repository(server: Client, repo: Repo, wanted: str | None = None) -> tuple[str, str]:
+    """The repository that this clone is of, by its name on the server, and its trunk.
+
+    It is the one that was named, or that the clone remembers, or the server's only one.
+    """
+    trunks = {
+        text_of(row, "name", "/api/repos"): text_of(row, "trunk", "/api/repos")
+        for row in listing(server.get("/api/repos"), "/api/repos")
+    }
+    remembered = repo.run("config", "--get", "fairlead.repo", check=False).text
+    name = wanted or remembered or (next(iter(trunks)) if len(trunks) == 1 else "main")
+    if name not in trunks:
+        raise UsageError(
+            f"the server has no repository {name!r}",
+            where=server.url,
+            remedy=f"choose one with --repo: {', '.join(sorted(trunks)) or 'there is none yet'}",
+        )
+    if name != remembered:
+        repo.run("config", "--local", "fairlead.repo", name)
+    return name, trunks[name]
 
 
 def here() -> Repo | None:

@@ -14,9 +14,10 @@ import json
 import time
 from pathlib import Path
 
-from fairlead.cli import client, credentials
+from fairlead.cli import client, credentials, verify_landing
 from fairlead.cli.terminal import note, say
-from fairlead.errors import MachineryError, UsageError, WorkFailed
+from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed
+from fairlead.git import Repo
 
 POLL = 20  # seconds that one question for new events may wait at the server
 LAST_LINES = 20  # of the log of a refused landing
@@ -33,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=int, default=3600, metavar="SECONDS", help="how long --wait follows; default: 3600"
     )
     parser.add_argument("--keys", type=Path, metavar="FILE", help="with verify: the public keys to believe")
+    verify_landing.configure(parser)
     client.add_server_option(parser)
 
 
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         )
     number = client.diff_number(args.what)
     server = client.connect(args.server, client.here())
+    after = client.number_of(client.mapping(server.get("/healthz"), "/healthz"), "events", "/healthz")
     answer = server.post(f"/api/diffs/{number}/land", {"stack": args.stack})
     numbers = answer.get("queued")
     if not isinstance(numbers, list) or not all(isinstance(n, int) for n in numbers):
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.json:
         note(f"queued {names}  {server.url}/queue")
-    commits = _follow(server, numbers, time.monotonic() + args.timeout, quiet=args.json)
+    commits = _follow(server, numbers, after, time.monotonic() + args.timeout, quiet=args.json)
     if args.json:
         landed = [
             {"diff": n, "commit": commits[n], "url": f"{server.url}/commits/{commits[n]}"} for n in numbers
@@ -67,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _follow(server: client.Client, numbers: list[int], until: float, *, quiet: bool) -> dict[int, str]:
+def _follow(
+    server: client.Client, numbers: list[int], after: int, until: float, *, quiet: bool
+) -> dict[int, str]:
     """Wait until every diff has landed: diff -> commit.
 
     The first that leaves the queue otherwise is a WorkFailed. Events only say when to look again; the
@@ -75,7 +80,6 @@ def _follow(server: client.Client, numbers: list[int], until: float, *, quiet: b
     """
     commits: dict[int, str] = {}
     told: dict[int, str] = {}
-    after = 0
     while True:
         for number in numbers:
             if number in commits:
@@ -86,7 +90,7 @@ def _follow(server: client.Client, numbers: list[int], until: float, *, quiet: b
                 note(f"D{number} {state}")
             told[number] = state
             if state == "landed":
-                commits[number] = _landed(diff)
+                commits[number] = client.text_of(diff, "landed", f"/api/diffs/{number}")
                 if not quiet:
                     say(f"landed D{number}  {server.url}/commits/{commits[number]}")
             elif state not in ("queued", "landing"):
@@ -110,30 +114,16 @@ def _wait_for_event(server: client.Client, after: int, seconds: int) -> int:
     return max((client.number_of(row, "seq", "/api/events") for row in rows), default=after)
 
 
-def _landed(diff: client.Json) -> str:
-    """The commit that a landed diff became, from the notice on its page."""
-    notice = _notice(diff, "landed")
-    commit = notice.get("commit")
-    return commit if isinstance(commit, str) else ""
-
-
-def _notice(diff: client.Json, *events: str) -> client.Json:
-    """The data of the newest notice on the diff about one of `events`, or of any notice; {} without one."""
-    posts = diff.get("posts")
-    for post in reversed(posts if isinstance(posts, list) else []):
-        data = post.get("data") if isinstance(post, dict) else None
-        if (
-            isinstance(data, dict)
-            and post.get("kind") == "notice"
-            and (not events or data.get("event") in events)
-        ):
-            return data
-    return {}
+def _last_notice(diff: client.Json) -> client.Json:
+    """What the server last said on the diff by itself, as data; {} if it said nothing."""
+    posts = client.listing(diff.get("posts"), "posts")
+    told = [post.get("data") for post in posts if post.get("kind") == "notice"]
+    return client.mapping(told[-1], "posts") if told else {}
 
 
 def _refused(server: client.Client, number: int, diff: client.Json, state: str) -> WorkFailed:
     """Why the diff left the queue without landing: the reasons, then the end of the failing test's log."""
-    notice = _notice(diff)
+    notice = _last_notice(diff)
     lines = list(client.missing_lines(notice.get("reasons")))
     log = notice.get("log")
     if isinstance(log, str) and log:
@@ -151,24 +141,45 @@ def _refused(server: client.Client, number: int, diff: client.Json, state: str) 
 
 def _verify(args: argparse.Namespace) -> int:
     """Hand over to the verifier, with the keys kept at login unless others are named."""
-    from fairlead.cli import verify_landing
-
     if args.range is None or args.stack or args.wait:
         raise UsageError(
-            "verify takes a range and nothing else", remedy="fairlead land verify A..B [--keys FILE]"
+            "verify takes a range and no option of landing", remedy="fairlead land verify A..B [--keys FILE]"
         )
     repo = client.here()
     if repo is None:
         raise UsageError(
             "this folder is not inside a git work tree", remedy="run it in a clone of the repository"
         )
+    server = client.known(args.server, repo)
     keys = args.keys
     if keys is None:
-        keys = credentials.keys_file(client.connect(args.server, repo, anonymous=True).url)
-        if not keys.exists():
+        keys = credentials.keys_file(server.url) if server is not None else None
+        if keys is None or not keys.exists():
             raise UsageError(
-                "the server's public keys are not known on this machine",
-                where=str(keys),
+                "the public keys to believe are not known on this machine",
+                where=str(keys or ""),
                 remedy="log in to the server once, or name a file you trust with --keys FILE",
             )
-    return verify_landing.run(repo, args.range, keys, as_json=args.json)
+    if server is not None and server.login is not None:
+        _fetch_evidence(server, repo)
+    demand = verify_landing.demanded(args)
+    return verify_landing.run(repo, args.range, keys, as_json=args.json, demand=demand)
+
+
+def _fetch_evidence(server: client.Client, repo: Repo) -> None:
+    """Bring the server's evidence ref into the clone. It only ever grows, so it is not forced.
+
+    A failure is a note: what the clone has already may be enough, and the verifier says so if not.
+    """
+    from fairlead.ship.evidence import REF
+
+    try:
+        url = server.git_url(client.repository(server, repo)[0])
+    except FairleadError as error:
+        note(f"no evidence was fetched from {server.url}: {error.what}")
+        return
+    options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
+    done = repo.run("fetch", *options, url, f"{REF}:{REF}", env=server.git_environment(), check=False)
+    if done.code != 0:
+        said = [line for line in done.err.splitlines() if line.strip()]
+        note(f"no evidence was fetched from {url}: {said[-1].strip() if said else 'no reason given'}")

@@ -29,6 +29,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--side", choices=("new", "old"), default="new", help="which side's line numbers; default: new"
     )
+    parser.add_argument(
+        "--must-fix", action="store_true", help="the diff may not land until this thread is settled"
+    )
     parser.add_argument("--reply", metavar="POST", help="answer this post")
     parser.add_argument("--version", type=int, metavar="N", help="the version you read; default: the newest")
     client.add_server_option(parser)
@@ -49,23 +52,11 @@ def run(args: argparse.Namespace) -> int:
     url = client.text_of(answer, "url", "posts")
     full = url if "://" in url else f"{server.url}{url}"
     if args.json:
-        version = payload["version"]
-        say(
-            json.dumps(
-                {
-                    "schema": "fairlead.review/1",
-                    "diff": number,
-                    "version": version,
-                    "id": answer.get("id"),
-                    "url": full,
-                }
-            )
-        )
+        fields = {"diff": number, "version": payload["version"], "id": answer.get("id"), "url": full}
+        say(json.dumps({"schema": "fairlead.review/1", **fields}))
     else:
-        said = {"comment": "commented on", "accept": "accepted", "request": "asked for changes to"}[
-            args.action
-        ]
-        say(f"{said} D{number} v{payload['version']}  {full}")
+        words = {"comment": "commented on", "accept": "accepted", "request": "asked for changes to"}
+        say(f"{words[args.action]} D{number} v{payload['version']}  {full}")
     return 0
 
 
@@ -75,7 +66,7 @@ def post(args: argparse.Namespace, body: str) -> dict[str, object]:
         raise UsageError(
             "say something", where=f"fairlead review {args.diff} {args.action}", remedy="add -m TEXT"
         )
-    placed = args.path is not None or args.line is not None or args.end is not None
+    placed = args.path is not None or args.line is not None or args.end is not None or args.must_fix
     if args.action != "comment":
         if placed or args.reply:
             raise UsageError(
@@ -99,4 +90,6 @@ def post(args: argparse.Namespace, body: str) -> dict[str, object]:
             f"there is no span of lines {args.line} to {end}", remedy="lines count from 1, first to last"
         )
     payload |= {"kind": "inline", "path": args.path, "side": args.side, "line": args.line, "end": end}
+    if args.must_fix:
+        payload["must_fix"] = True
     return payload

@@ -125,27 +125,14 @@ def _clone() -> Repo:
 
 def _target(server: client.Client, repo: Repo, wanted: str | None, trunk: str | None) -> tuple[str, str]:
     """The repository on the server and the branch to land on."""
-    known = {
-        client.text_of(entry, "name", "/api/repos"): client.text_of(entry, "trunk", "/api/repos")
-        for entry in client.listing(server.get("/api/repos"), "/api/repos")
-    }
-    remembered = repo.run("config", "--get", "fairlead.repo", check=False).text
-    name = wanted or remembered or (next(iter(known)) if len(known) == 1 else "main")
-    if name not in known:
+    name, lands_on = client.repository(server, repo, wanted)
+    if trunk is not None and trunk != lands_on:
         raise UsageError(
-            f"the server has no repository {name!r}",
+            f"changes to {name} land on {lands_on}, not on {trunk}",
             where=server.url,
-            remedy=f"choose one with --repo: {', '.join(sorted(known)) or 'there is none yet'}",
+            remedy=f"leave --to out, or write --to {lands_on}",
         )
-    if wanted and wanted != remembered and len(known) > 1:
-        repo.run("config", "--local", "fairlead.repo", wanted)
-    if trunk is not None and trunk != known[name]:
-        raise UsageError(
-            f"changes to {name} land on {known[name]}, not on {trunk}",
-            where=server.url,
-            remedy=f"leave --to out, or write --to {known[name]}",
-        )
-    return name, known[name]
+    return name, lands_on
 
 
 def _fetch_trunk(server: client.Client, repo: Repo, name: str, trunk: str) -> str:

@@ -181,10 +181,10 @@ def bounded(plan: Plan, seconds: int) -> Plan:
     return dataclasses.replace(plan, targets=targets)
 
 
-def shortened(log: bytes) -> bytes:
+def shortened(log: bytes, limit: int = LONGEST_LOG) -> bytes:
     """A log as it is kept: whole, or its beginning and its end with the number of bytes left out."""
-    if len(log) <= LONGEST_LOG:
+    if len(log) <= limit:
         return log
-    half = LONGEST_LOG // 2
+    half = limit // 2
     left_out = len(log) - 2 * half
     return log[:half] + f"\n... {left_out} bytes left out ...\n".encode() + log[-half:]
