@@ -144,7 +144,8 @@ class Target:
     prelude are named `prelude//x.bzl`. `attrs` are the resolved attributes. `sources` are the repository files
     that the attributes name, `deps` the labels they name (toolchains among them). `environment` and `config`
     are what the rule declared to read from outside: config items are "section.key" -> value.
-    `default_outputs` are what `build` shows; `run` is the command of `fairlead run`.
+    `default_outputs` are what `build` shows; `run` is the command of `fairlead run`, `run_inputs` the outputs
+    that it needs.
     `place` is where the target is declared, "file:line", for messages; it is no part of any key.
     """
 
@@ -159,6 +160,7 @@ class Target:
     config: Mapping[str, str] = field(default_factory=dict)
     default_outputs: tuple[str, ...] = ()
     run: tuple[str, ...] | None = None
+    run_inputs: tuple[str, ...] = ()
     test: TestSpec | None = None
     place: str = ""
 
@@ -175,6 +177,7 @@ class Target:
             "config": dict(self.config),
             "default_outputs": list(self.default_outputs),
             "run": None if self.run is None else list(self.run),
+            "run_inputs": list(self.run_inputs),
             "test": None if self.test is None else self.test.to_json(),
             "place": self.place,
         }
@@ -419,6 +422,7 @@ def _target(reader: _Reader) -> Target:
         config=reader.table("config"),
         default_outputs=reader.texts("default_outputs"),
         run=None if run is None else reader.texts("run"),
+        run_inputs=reader.paths("run_inputs", made=True),
         test=None if test is None else _test(_Reader(f"{reader.where}.test", test)),
         place=reader.text("place"),
     )
@@ -485,6 +489,9 @@ def _check(plan: Plan) -> None:
         for path in target.default_outputs:
             if path not in target.sources and not any(p in made for p in (path, *_folders(path))):
                 raise _refuse(f"target {label}", f"offers {path!r}, which no action makes")
+        for path in target.run_inputs:
+            if path not in made:
+                raise _refuse(f"target {label}", f"runs with {path!r}, which no action makes")
         if target.test is not None:
             _check_toolchains(plan, f"target {label}", target.test.toolchains)
             for path in target.test.inputs:

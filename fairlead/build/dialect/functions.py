@@ -33,12 +33,10 @@ STEPS = 20_000_000
 """Calls and turns of loops that one evaluation may take: some seconds of work, far beyond real files."""
 
 _STRING = frozenset(
-    """capitalize count endswith find index isalnum isalpha isdigit islower isspace istitle isupper join lower
-    lstrip partition removeprefix removesuffix replace rfind rindex rpartition rsplit rstrip split splitlines
-    startswith strip title upper format elems codepoint_ords""".split()
+    ["capitalize", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdigit", "islower", "isspace", "istitle", "isupper", "join", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "title", "upper", "format", "elems", "codepoint_ords"]
 )
-_LIST = frozenset("append clear extend index insert pop remove".split())
-_DICT = frozenset("clear get items keys pop popitem setdefault update values".split())
+_LIST = frozenset(["append", "clear", "extend", "index", "insert", "pop", "remove"])
+_DICT = frozenset(["clear", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"])
 
 _PYTHON = frozenset(
     name
@@ -59,7 +57,9 @@ def methods_of(value: object) -> list[str]:
     if isinstance(value, Struct):
         return sorted(value.__dict__)
     if isinstance(value, Native | Set):
-        return sorted(name for name in dir(value) if not name.startswith("_") and name not in ("TYPE", "busy"))
+        return sorted(
+            name for name in dir(value) if not name.startswith("_") and name not in ("TYPE", "busy")
+        )
     for kind, names in ((str, _STRING), (list, _LIST), (dict, _DICT)):
         if isinstance(value, kind):
             return sorted(names)
@@ -104,9 +104,7 @@ def attr(value: Any, name: str) -> Any:
     elif isinstance(value, list):
         if name not in _LIST:
             raise no_field(value, name)
-    elif not isinstance(value, Native | Set):
-        raise no_field(value, name)
-    elif name not in methods_of(value):
+    elif not isinstance(value, Native | Set) or name not in methods_of(value):
         raise no_field(value, name)
     return getattr(value, name)
 
@@ -130,7 +128,9 @@ def format_text(template: str, *args: Any, **named: Any) -> str:
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise DialectError(f"this format string is broken: {error}", remedy="write {{ and }} for braces") from None
+        raise DialectError(
+            f"this format string is broken: {error}", remedy="write {{ and }} for braces"
+        ) from None
     for text, field, spec, conversion in parts:
         made.append(text)
         if field is None:
@@ -251,7 +251,8 @@ def _isinstance(value: Any, kind: Any) -> bool:
     if isinstance(kind, Native) and holds is not None:
         return bool(holds(value))
     raise DialectError(
-        f"isinstance() takes a type, not a value of type {type_name(kind)}", remedy="such as str, or a provider"
+        f"isinstance() takes a type, not a value of type {type_name(kind)}",
+        remedy="such as str, or a provider",
     )
 
 
@@ -383,7 +384,8 @@ class Budget:
         self.left -= steps
         if self.left < 0:
             raise DialectError(
-                f"the evaluation took more than {self.steps} steps", remedy="look for a loop or call without an end"
+                f"the evaluation took more than {self.steps} steps",
+                remedy="look for a loop or call without an end",
             )
 
 

@@ -68,7 +68,9 @@ def compile_source(source: bytes, path: str, *, is_bzl: bool) -> Code:
             where = f"{path}:{error.lineno}:{error.offset}" if error.lineno else path
             raise UsageError(f"syntax error: {error.msg}", where=where, remedy=_hint(text, error)) from None
         except (RecursionError, MemoryError):
-            raise UsageError("the file is nested too deep", where=path, remedy="split long expressions") from None
+            raise UsageError(
+                "the file is nested too deep", where=path, remedy="split long expressions"
+            ) from None
         except ValueError as error:  # such as a number of too many digits
             raise UsageError(f"syntax error: {error}", where=path) from None
     return Code(path, is_bzl, tuple(check.loads), code)
@@ -122,7 +124,7 @@ _PLAIN = (ast.List, ast.Dict, ast.Tuple, ast.ListComp, ast.DictComp, ast.JoinedS
 
 # Python's own names behind double underscores; others (such as __buck2_builtins__) may be used.
 _OWN_NAMES = frozenset(
-    "__builtins__ __import__ __build_class__ __debug__ __name__ __file__ __doc__ __loader__ __spec__".split()
+    ["__builtins__", "__import__", "__build_class__", "__debug__", "__name__", "__file__", "__doc__", "__loader__", "__spec__"]
 )
 
 
@@ -187,7 +189,9 @@ class _Check:
             self.bind_once(node.target, node.target.id)
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
             self.refuse(
-                node, f"the top-level name {node.target.id!r} is assigned again", "write the value in one expression"
+                node,
+                f"the top-level name {node.target.id!r} is assigned again",
+                "write the value in one expression",
             )
 
     def bind_once(self, node: ast.AST, name: str) -> None:
@@ -203,7 +207,9 @@ class _Check:
         values: list[tuple[str, ast.expr]] = []
         for arg in call.args:
             if not (isinstance(arg, ast.Constant) and isinstance(arg.value, str)):
-                self.refuse(arg, "load() takes written-out strings only", 'load("//package:file.bzl", "name")')
+                self.refuse(
+                    arg, "load() takes written-out strings only", 'load("//package:file.bzl", "name")'
+                )
             values.append((arg.value, arg))
         if not values:
             self.refuse(call, "load() names no file", 'write load("//package:file.bzl", "name")')
@@ -211,13 +217,17 @@ class _Check:
         for keyword in call.keywords:
             value = keyword.value
             if keyword.arg is None or not (isinstance(value, ast.Constant) and isinstance(value.value, str)):
-                self.refuse(value, "load() takes written-out strings only", 'load("//p:f.bzl", mine = "theirs")')
+                self.refuse(
+                    value, "load() takes written-out strings only", 'load("//p:f.bzl", mine = "theirs")'
+                )
             names.append((keyword.arg, value.value, value))
         if not names:
             self.refuse(call, "load() names nothing to take from the file", "add the names that you need")
         for local, remote, node in names:
             if remote.startswith("_"):
-                self.refuse(node, f"{remote!r} is private to its file", "rename it there without the leading _")
+                self.refuse(
+                    node, f"{remote!r} is private to its file", "rename it there without the leading _"
+                )
             self.name(node, local)
             self.bind_once(node, local)
         pairs = tuple((local, remote) for local, remote, _ in names)
@@ -401,7 +411,9 @@ class _Check:
         value = node.value = self.expression(node.value)
         if name[0] == "_":
             if name.startswith("__"):
-                self.refuse(node, f"there is no field {name!r}", "names with two underscores are Python's own")
+                self.refuse(
+                    node, f"there is no field {name!r}", "names with two underscores are Python's own"
+                )
         elif name not in INTERCEPTED:
             return node  # type: ignore[no-any-return]
         return _call("$attr", value, ast.Constant(name), at=node)
@@ -424,7 +436,11 @@ class _Check:
     def binary(self, node: Any) -> ast.expr:
         self.operator(node, node.op)
         for side in (node.left, node.right):
-            if isinstance(node.op, _ARITHMETIC) and isinstance(side, ast.Constant) and type(side.value) is bool:
+            if (
+                isinstance(node.op, _ARITHMETIC)
+                and isinstance(side, ast.Constant)
+                and type(side.value) is bool
+            ):
                 self.refuse(side, "True and False are no numbers", "use 1 if x else 0")
         node.left = self.expression(node.left)
         node.right = self.expression(node.right)

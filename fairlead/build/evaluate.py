@@ -1,0 +1,329 @@
+"""From patterns to a plan: load the packages, follow the dependencies, run the rules.
+
+`evaluate` is a function of the tree, the patterns and the configuration: no clock, no environment, no
+randomness; the same inputs give the same bytes of `Plan.encode()` on every machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from fairlead.build.artifact import Artifact, Found, render_all
+from fairlead.build.attrs import DepRef, resolve, to_json
+from fairlead.build.buckconfig import BuckConfig
+from fairlead.build.context import Actions, Context, environment
+from fairlead.build.dialect.fault import DialectError, translate
+from fairlead.build.dialect.values import Native, Struct, text_of, type_name
+from fairlead.build.label import Label, Pattern, parse_pattern
+from fairlead.build.loader import Loader
+from fairlead.build.plan import Action, Plan, Target, TestSpec, Toolchain
+from fairlead.build.provider import DEFAULT, RUN, TEST, Instance, Provider, sort_out
+from fairlead.build.rule import Declared
+from fairlead.build.tree import Tree
+from fairlead.errors import FairleadError, UsageError, did_you_mean
+
+TIMEOUT = 600
+"""Seconds that a test may take if its target says nothing."""
+
+
+def evaluate(
+    tree: Tree,
+    patterns: Sequence[str],
+    config: BuckConfig | None = None,
+    *,
+    on_print: Callable[[str], None] | None = None,
+) -> Plan:
+    """The plan of all targets that `patterns` name, with everything that they need.
+
+    `config` is the tree's own `.buckconfig` unless given. `on_print` gets what files print(); by default it
+    goes to stderr. Raises `UsageError` that names file and line for anything wrong in the files.
+    """
+    config = config if config is not None else BuckConfig.load(tree)
+    loader = Loader(tree, config, on_print or (lambda text: print(text, file=sys.stderr)))
+    requested: set[Label] = set()
+    for text in patterns:
+        requested.update(_named(loader, parse_pattern(text, "", "", config.cells)))
+    ordered = _closure(loader, sorted(requested))
+    return _Analysis(loader).plan(ordered, sorted(requested))
+
+
+def _named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
+    """The labels that a pattern stands for."""
+    if pattern.kind == "target":
+        label = Label(pattern.cell, pattern.package, pattern.name)
+        _declared(loader, label, "", "")
+        return [label]
+    if pattern.kind == "package":
+        package = loader.package(pattern.cell, pattern.package)
+        if package is None:
+            raise _no_package(loader, pattern.cell, pattern.package, str(pattern), "")
+        return [target.label for target in package.targets.values()]
+    found: list[Label] = []
+    packages = list(loader.packages_below(pattern.cell, pattern.package))
+    if not packages:
+        raise UsageError(
+            f"no package is at or below {pattern}",
+            remedy=f"add a {loader.config.build_files[-1]} file, or name another folder",
+        )
+    for name in packages:
+        package = loader.package(pattern.cell, name)
+        if package is not None:
+            found.extend(target.label for target in package.targets.values())
+    return found
+
+
+def _declared(loader: Loader, label: Label, asked_by: str, where: str) -> Declared:
+    """The declaration of a target; `asked_by` is the label of the target that depends on it, "" a person."""
+    package = loader.package(label.cell, label.package)
+    if package is None:
+        raise _no_package(loader, label.cell, label.package, str(label), where, asked_by)
+    target = package.targets.get(label.name)
+    if target is None:
+        known = [str(Label(label.cell, label.package, name)) for name in package.targets]
+        shown = ", ".join(f":{name}" for name in sorted(package.targets)[:10]) or "no targets"
+        by = f" (a dependency of {asked_by})" if asked_by else ""
+        raise UsageError(
+            f"unknown target {label}{by}",
+            where=where or package.build_file,
+            remedy=did_you_mean(str(label), known) or f"{package.build_file} has {shown}",
+        )
+    return target
+
+
+def _no_package(
+    loader: Loader, cell: str, package: str, label: str, where: str, asked_by: str = ""
+) -> UsageError:
+    by = f" (a dependency of {asked_by})" if asked_by else ""
+    known = [f"{cell}//{name}:" for name in loader.packages_below(cell, "")]
+    name = loader.config.build_files[-1]
+    return UsageError(
+        f"{label}{by}: there is no package {cell}//{package}",
+        where=where,
+        remedy=did_you_mean(f"{cell}//{package}:", known)
+        or f"add the file {package}/{name}".replace(" /", " "),
+    )
+
+
+def _closure(loader: Loader, requested: Sequence[Label]) -> list[Declared]:
+    """The targets and all that they depend on, dependencies first. A stack, not recursion: chains are long."""
+    done: dict[Label, Declared] = {}
+    ordered: list[Declared] = []
+    for root in requested:
+        if root in done:
+            continue
+        path: list[tuple[Declared, list[DepRef]]] = []
+        on_path: dict[Label, None] = {}
+        first = _declared(loader, root, "", "")
+        path.append((first, first.deps()[::-1]))
+        on_path[root] = None
+        while path:
+            target, rest = path[-1]
+            if not rest:
+                path.pop()
+                del on_path[target.label]
+                done[target.label] = target
+                ordered.append(target)
+                continue
+            label = rest.pop().label.raw_target()
+            if label in done:
+                continue
+            if label in on_path:
+                names = [str(name) for name in on_path]
+                circle = [*names[names.index(str(label)) :], str(label)]
+                raise UsageError(
+                    f"targets depend on each other in a circle: {' -> '.join(circle)}",
+                    where=target.place,
+                    remedy="remove one of these dependencies, or move what they share to a target of its own",
+                )
+            dep = _declared(loader, label, str(target.label), target.place)
+            path.append((dep, dep.deps()[::-1]))
+            on_path[label] = None
+    return ordered
+
+
+class Dependency(Native):
+    """What a rule sees of a dependency: `dep[Provider]`, `Provider in dep`, `dep.get(Provider)`, `.label`."""
+
+    TYPE = "Dependency"
+
+    def __init__(self, label: Label, providers: dict[Provider, Instance]) -> None:
+        self.label = label
+        self._providers = providers
+
+    @property
+    def providers(self) -> list[Instance]:
+        return list(self._providers.values())
+
+    def __getitem__(self, provider: Any) -> Instance:
+        found = self.get(provider)
+        if found is None:
+            has = ", ".join(str(p) for p in self._providers)
+            raise DialectError(f"{self.label} has no {provider}", remedy=f"it has {has}")
+        return found
+
+    def __contains__(self, provider: Any) -> bool:
+        return provider in self._providers
+
+    def get(self, provider: Any) -> Instance | None:
+        if not isinstance(provider, Provider):
+            raise DialectError(
+                f"a dependency is asked for a provider, not a value of type {type_name(provider)}"
+            )
+        return self._providers.get(provider)
+
+    def sub_target(self, name: str) -> Dependency:
+        """The sub-target `name`, as `//label[name]` names it."""
+        subs = self._providers[DEFAULT].__dict__["sub_targets"]
+        if name not in subs:
+            raise DialectError(
+                f"{self.label} has no sub-target {name!r}",
+                remedy=did_you_mean(name, subs) or f"it has {', '.join(sorted(subs)) or 'none'}",
+            )
+        label = Label(self.label.cell, self.label.package, self.label.name, (*self.label.sub_target, name))
+        return Dependency(label, sort_out(subs[name], str(label)))
+
+    def __str__(self) -> str:
+        return f"<dependency {self.label}>"
+
+
+class _Analysis:
+    """Runs the rules, dependencies first, and gathers the plan."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+        self.declared: dict[Label, Declared] = {}
+        self.providers: dict[Label, dict[Provider, Instance]] = {}
+        self.toolchains: dict[str, Toolchain] = {}
+        self.actions: list[Action] = []
+        self.now: Declared  # the target whose rule runs
+
+    def plan(self, ordered: Sequence[Declared], requested: Sequence[Label]) -> Plan:
+        targets: dict[str, Target] = {}
+        for declared in ordered:
+            self.declared[declared.label] = self.now = declared
+            try:
+                targets[str(declared.label)] = self._target(declared)
+            except Exception as error:
+                raise self._at(error, declared) from None
+        return Plan(
+            targets, tuple(self.actions), dict(sorted(self.toolchains.items())), tuple(map(str, requested))
+        )
+
+    def _at(self, error: Exception, declared: Declared) -> FairleadError:
+        """The error with the target's place: the rule's own line says what, the BUCK file says where."""
+        known = isinstance(error, FairleadError)
+        found = translate(error)
+        if not known and not found.where:
+            raise error  # of ours, not the project's: a bug, to be seen as one
+        of = f"{declared.label} ({declared.rule._name})"
+        if str(declared.label) not in found.what:
+            found.what = f"{of}: {found.what}"
+        if declared.place not in found.where:
+            found.where = f"{found.where}, for {declared.place}" if found.where else declared.place
+        return found
+
+    def _target(self, declared: Declared) -> Target:
+        label = declared.label
+        attrs = Struct({name: resolve(value, self) for name, value in declared.attrs.items()})
+        actions = Actions(label, self.loader.config.cells.path(label.cell, label.package))
+        returned = declared.rule._impl(Context(label, attrs, actions))
+        found = self.providers[label] = sort_out(returned, f"the rule {declared.rule._name}")
+        ordered = actions._finish()
+        self.actions.extend(ordered)
+        if actions._toolchain is not None:
+            self.toolchains[actions._toolchain.label] = actions._toolchain
+        module = self.loader.module(declared.rule._module)
+        run, run_inputs = self._run(found)
+        test = self._test(found)
+        used = {name for action in ordered for name in action.toolchains}
+        return Target(
+            label=str(label),
+            rule=declared.rule._name,
+            rule_bzl=module.closure,
+            attrs={name: to_json(value) for name, value in declared.attrs.items()},
+            sources=tuple(declared.sources()),
+            deps=tuple(sorted(str(ref.label.raw_target()) for ref in declared.deps())),
+            toolchains=tuple(sorted(used.union(test.toolchains if test is not None else ()))),
+            config=dict(sorted(module.config.items())),
+            default_outputs=tuple(a._path for a in found[DEFAULT].__dict__["default_outputs"]),
+            run=run,
+            run_inputs=run_inputs,
+            test=test,
+            place=declared.place,
+        )
+
+    def _run(self, found: dict[Provider, Instance]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+        if RUN not in found:
+            return None, ()
+        met = Found()
+        argv = render_all(found[RUN].__dict__["args"], met)
+        return (argv or None), tuple(sorted(artifact._path for artifact in met.inputs))
+
+    def _test(self, found: dict[Provider, Instance]) -> TestSpec | None:
+        if TEST not in found:
+            return None
+        info, met = found[TEST].__dict__, Found()
+        argv = render_all(info["command"], met)
+        env = environment(info["env"], met)
+        first = next(iter(met.sources), None)
+        if argv and argv[0] == first and self.loader.tree.mode(first) != "100755":
+            raise DialectError(f"{first} is run, but is not executable", remedy=f"chmod +x {first}")
+        timeout = TIMEOUT if info["timeout_seconds"] is None else info["timeout_seconds"]
+        if type(timeout) is not int or timeout <= 0:
+            raise DialectError(
+                f"{text_of(timeout)} is no number of seconds for a test", remedy="give 1 or more"
+            )
+        return TestSpec(
+            argv=argv,
+            env=env,
+            sources=tuple(sorted(met.sources)),
+            inputs=tuple(sorted(artifact._path for artifact in met.inputs)),
+            toolchains=tuple(sorted(met.toolchains)),
+            timeout=timeout,
+            labels=tuple(info["labels"] or ()),
+        )
+
+    # Resolver: what references in attributes lead to ------------------------------------------------------
+
+    def dependency(self, ref: DepRef) -> Dependency:
+        target = self.declared[ref.label.raw_target()]
+        self._check_visible(target)
+        made = Dependency(target.label, self.providers[target.label])
+        for sub in ref.label.sub_target:
+            made = made.sub_target(sub)
+        for provider in ref.providers:
+            if provider not in made:
+                raise DialectError(
+                    f"{self.now.label} needs a dependency with {provider}, and {made.label} "
+                    f"({target.rule._name}) has none",
+                    remedy=f"depend on a target that has {provider}",
+                )
+        return made
+
+    def outputs(self, ref: DepRef) -> list[Artifact]:
+        found = self.dependency(ref)[DEFAULT].__dict__["default_outputs"]
+        return list(found)
+
+    def _check_visible(self, target: Declared) -> None:
+        label = self.now.label
+        if (target.label.cell, target.label.package) == (label.cell, label.package):
+            return
+        if not self._allowed(target.visibility, target.label, label):
+            raise DialectError(
+                f"{target.label} is not visible to {label}",
+                remedy=f'add visibility = ["//{label.package}:"] to {target.label} at {target.place}',
+            )
+        if self.now.within_view is not None and not self._allowed(self.now.within_view, label, target.label):
+            raise DialectError(
+                f"{target.label} is not within view of {label}",
+                remedy=f"add it to within_view of {label} at {self.now.place}",
+            )
+
+    def _allowed(self, patterns: Iterable[str], owner: Label, other: Label) -> bool:
+        cells = self.loader.config.cells
+        return any(
+            text == "PUBLIC" or parse_pattern(text, owner.cell, owner.package, cells).matches(other)
+            for text in patterns
+        )

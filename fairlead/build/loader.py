@@ -1,0 +1,427 @@
+"""Loading: .bzl files once each, BUCK files to declared targets, and what files belong to which package."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairlead.build.artifact import CommandLine
+from fairlead.build.attrs import ATTRS, SourceRef
+from fairlead.build.buckconfig import BuckConfig
+from fairlead.build.dialect.fault import DialectError
+from fairlead.build.dialect.functions import Budget, universe
+from fairlead.build.dialect.run import run
+from fairlead.build.dialect.syntax import Load, compile_source
+from fairlead.build.dialect.values import List, Struct, plain
+from fairlead.build.label import Label, parse_label
+from fairlead.build.provider import BUILT_IN, Provider, ProviderField
+from fairlead.build.rule import CURRENT, Declared, Rule, current
+from fairlead.build.tree import Tree
+from fairlead.errors import FairleadError, UsageError, did_you_mean
+
+PRELUDE = "prelude//"
+_ROOT_OF_PRELUDE = PRELUDE + "prelude.bzl"
+
+
+def prelude_file(name: str) -> bytes | None:
+    """A file of the bundled prelude, wherever the package is installed (a zip included)."""
+    try:
+        return pkgutil.get_data("fairlead.build", f"prelude/{name}")
+    except OSError:
+        return None
+
+
+@dataclass
+class Module:
+    """A loaded .bzl file. `closure` are the files it is made of (itself and all that it loads), sorted;
+    `config` are the settings that those read while they loaded."""
+
+    path: str
+    names: dict[str, Any]
+    closure: tuple[str, ...]
+    config: dict[str, str] = field(default_factory=dict)
+
+
+class Package:
+    """A folder with a build file: its targets by name, in the order of declaration."""
+
+    def __init__(self, loader: Loader, cell: str, name: str, build_file: str) -> None:
+        self.cell = cell
+        self.name = name
+        self.build_file = build_file
+        self.targets: dict[str, Declared] = {}
+        self._loader = loader
+        self._folder = loader.config.cells.path(cell, name)
+
+    def label(self, text: str) -> Label:
+        return parse_label(text, self.cell, self.name, self._loader.config.cells)
+
+    def declare(self, target: Declared) -> None:
+        name = target.label.name
+        if name in self.targets:
+            raise DialectError(
+                f"the target {target.label} is declared twice (first at {self.targets[name].place})",
+                remedy="rename one",
+            )
+        self.targets[name] = target
+
+    def source(self, text: str, *, folder: bool) -> SourceRef:
+        """The source file (or folder) `text` of this package."""
+        parts = text.split("/")
+        if not text or any(part in ("", ".", "..") for part in parts):
+            raise DialectError(
+                f"{text!r} is no path inside the package {self._show()}",
+                remedy="name a file below it; files of other packages are named by label",
+            )
+        path = f"{self._folder}/{text}".lstrip("/")
+        tree = self._loader.tree
+        kind = tree.kind(path)
+        owner = self._loader.owner(path if kind == "folder" else path.rpartition("/")[0])
+        if kind is not None and owner != self._folder:
+            raise DialectError(
+                f"the source {path} belongs to another package, //{owner}",
+                remedy=f"export it there, and name it as //{owner}:{path.removeprefix(f'{owner}/')}",
+            )
+        if kind is None or self._loader.config.is_ignored(path):
+            remedy = did_you_mean(text, self._loader.files(self._folder)) or "create it, or correct the name"
+            raise DialectError(f"the source file {path} does not exist", remedy=remedy)
+        if kind == "file":
+            return SourceRef(path, text)
+        if not folder:
+            raise DialectError(f"the source {path} is a folder", remedy=f'name files: glob(["{text}/**"])')
+        inside = tuple(
+            f"{self._folder}/{file}".lstrip("/")
+            for file in self._loader.files(self._folder)
+            if file.startswith(f"{text}/")
+        )
+        return SourceRef(path, text, inside)
+
+    def glob(self, include: Iterable[str], exclude: Iterable[str]) -> List:
+        """The files of the package that match, sorted. Sub-packages are not entered."""
+        wanted = [_glob(pattern) for pattern in include]
+        dropped = [_glob(pattern) for pattern in exclude]
+        files = self._loader.files(self._folder)
+        return List(
+            file
+            for file in files
+            if any(pattern.fullmatch(file) for pattern in wanted)
+            and not any(pattern.fullmatch(file) for pattern in dropped)
+        )
+
+    def _show(self) -> str:
+        return f"{self.cell}//{self.name}"
+
+
+_GLOBS: dict[str, re.Pattern[str]] = {}
+
+
+def _glob(pattern: Any) -> re.Pattern[str]:
+    """A glob as a pattern over paths: `**` is any folders, `*` and `?` stay in one name; a name that begins
+    with a dot is matched by a pattern that does, as in shells and in Buck2."""
+    if not isinstance(pattern, str):
+        raise DialectError(f"glob() takes patterns as text, not {pattern!r}")
+    if pattern not in _GLOBS:
+        parts = pattern.split("/")
+        if any(part in ("", ".", "..") for part in parts):
+            raise DialectError(
+                f"the pattern {pattern!r} matches nothing", remedy="write a path without . or .."
+            )
+        made = ""
+        for index, part in enumerate(parts):
+            last = index == len(parts) - 1
+            if part == "**":
+                made += r"(?:[^./][^/]*/)*" + (r"[^./][^/]*" if last else "")
+                continue
+            if "**" in part:
+                raise DialectError(
+                    f"in the pattern {pattern!r}, ** stands beside other letters", remedy="write a/**/b"
+                )
+            made += ("" if part[0] not in "*?[" else r"(?!\.)") + _glob_name(part) + ("" if last else "/")
+        _GLOBS[pattern] = re.compile(made)
+    return _GLOBS[pattern]
+
+
+def _glob_name(part: str) -> str:
+    made, at = "", 0
+    while at < len(part):
+        letter = part[at]
+        end = part.find("]", at + 2)
+        if letter == "*":
+            made += "[^/]*"
+        elif letter == "?":
+            made += "[^/]"
+        elif letter == "[" and end > 0:
+            inside = part[at + 1 : end].replace("\\", r"\\")
+            made += f"[^/{inside[1:]}]" if inside[0] in "!^" else f"[{inside}]"
+            at = end
+        else:
+            made += re.escape(letter)
+        at += 1
+    return made
+
+
+class Loader:
+    """The files of one tree, read and run at most once each."""
+
+    def __init__(self, tree: Tree, config: BuckConfig, on_print: Callable[[str], None]) -> None:
+        self.tree = tree
+        self.config = config
+        self._budget = Budget()
+        self._universe = universe(self._budget, on_print)
+        self._modules: dict[str, Module] = {}
+        self._loading: list[str] = []
+        self._packages: dict[str, Package] = {}
+        self._files: dict[str, tuple[str, ...]] = {}
+        self._is_package: dict[str, str] = {}
+        self._native: Struct | None = None
+
+    # Which files are where ------------------------------------------------------------------------------
+
+    def build_file(self, folder: str) -> str:
+        """The path of the folder's build file, "" if it is no package."""
+        found = self._is_package.get(folder)
+        if found is None:
+            found = ""
+            if not self.config.is_ignored(folder):
+                names = self.tree.list(folder)
+                for name in self.config.build_files:
+                    path = f"{folder}/{name}".lstrip("/")
+                    if name in names and self.tree.kind(path) == "file":
+                        found = path
+                        break
+            self._is_package[folder] = found
+        return found
+
+    def owner(self, folder: str) -> str:
+        """The package that the files of a folder belong to: the nearest above, itself included."""
+        while folder and not self.build_file(folder):
+            folder = folder.rpartition("/")[0]
+        return folder
+
+    def files(self, folder: str) -> tuple[str, ...]:
+        """The files of a package, relative to it, sorted."""
+        if folder not in self._files:
+            self._files[folder] = tuple(sorted(self._walk(folder, "")))
+        return self._files[folder]
+
+    def _walk(self, package: str, below: str) -> Iterator[str]:
+        folder = f"{package}/{below}".strip("/")
+        for name in self.tree.list(folder):
+            path = f"{folder}/{name}".lstrip("/")
+            if self.config.is_ignored(path):
+                continue
+            kind = self.tree.kind(path)
+            inside = f"{below}/{name}".lstrip("/")
+            if kind == "file":
+                yield inside
+            elif kind == "folder" and not self.build_file(path):
+                yield from self._walk(package, inside)
+
+    def packages_below(self, cell: str, package: str) -> Iterator[str]:
+        """The names of all packages of a cell at or below `package`, sorted by folder."""
+        root = self.config.cells.path(cell, "")
+        others = {path for path in self.config.cells.folders.values() if path and path != root}
+        stack = [self.config.cells.path(cell, package)]
+        while stack:
+            folder = stack.pop()
+            if self.config.is_ignored(folder):
+                continue
+            if self.build_file(folder):
+                yield folder.removeprefix(root).lstrip("/")
+            below = [f"{folder}/{name}".lstrip("/") for name in self.tree.list(folder)]
+            stack.extend(p for p in reversed(below) if p not in others and self.tree.kind(p) == "folder")
+
+    # Files of the language ------------------------------------------------------------------------------
+
+    def module(self, path: str, asked_by: str = "") -> Module:
+        """Load a .bzl file, by its path in the project or `prelude//name`."""
+        if path in self._modules:
+            return self._modules[path]
+        if path in self._loading:
+            circle = [*self._loading[self._loading.index(path) :], path]
+            raise UsageError(
+                f"files load each other in a circle: {' -> '.join(circle)}",
+                where=asked_by,
+                remedy="move what they share to a file of its own",
+            )
+        source = self._source(path, asked_by)
+        self._loading.append(path)
+        try:
+            module = self._run_module(path, source)
+        finally:
+            self._loading.pop()
+        self._modules[path] = module
+        return module
+
+    def _source(self, path: str, asked_by: str) -> bytes:
+        if path.startswith(PRELUDE):
+            source = prelude_file(path.removeprefix(PRELUDE))
+        else:
+            source = self.tree.read(path) if self.tree.kind(path) == "file" else None
+        if source is None:
+            folder, _, name = path.rpartition("/")
+            near = did_you_mean(name, [n for n in self.tree.list(folder) if n.endswith(".bzl")])
+            raise UsageError(f"the file {path} does not exist", where=asked_by, remedy=near or "create it")
+        return source
+
+    def _run_module(self, path: str, source: bytes) -> Module:
+        code = compile_source(source, path, is_bzl=True)
+        loaded, modules = self._loads(code.loads, path)
+        module = Module(path, {}, ())
+        for other in modules:
+            module.config.update(other.config)
+        extra: set[str] = set()
+        is_open = [True]
+
+        def read_config(section: str, key: str, default: Any = None) -> Any:
+            if CURRENT.get() is None and not is_open[0]:
+                raise DialectError(
+                    "read_config() works while files load, not in a rule", remedy="use an attribute"
+                )
+            value = self.config.get(section, key)
+            if is_open[0]:
+                module.config[f"{section}.{key}"] = "" if value is None else value
+            return default if value is None else value
+
+        names = self._names(path, read_config)
+        if path.startswith(PRELUDE):
+
+            def prelude_text(name: str) -> str:
+                data = prelude_file(name)
+                if data is None:
+                    raise DialectError(f"the prelude has no file {name}")
+                extra.add(PRELUDE + name)
+                return data.decode()
+
+            names["prelude_text"] = prelude_text
+        elif path != _ROOT_OF_PRELUDE:
+            names["native"] = self._prelude()
+        token = CURRENT.set(None)  # a file loaded by a BUCK file declares no targets while it loads
+        try:
+            module.names = run(code, names, loaded)
+        finally:
+            CURRENT.reset(token)
+            is_open[0] = False
+        for name, value in module.names.items():
+            if isinstance(value, Rule | Provider) and not value._name:
+                value._name = name.lstrip("_")
+        module.closure = tuple(sorted({path, *extra, *(file for other in modules for file in other.closure)}))
+        return module
+
+    def _loads(self, loads: Iterable[Load], path: str) -> tuple[dict[str, Any], list[Module]]:
+        """What load() lines bring, and the modules they bring it from."""
+        brought: dict[str, Any] = {}
+        modules: list[Module] = []
+        for load in loads:
+            try:
+                module = self.module(self._resolve(load.path, path), load.where)
+            except FairleadError as error:
+                if error.where != load.where and load.where not in error.where:
+                    error.where = f"{error.where}, loaded from {load.where}" if error.where else load.where
+                raise
+            modules.append(module)
+            for local, remote in load.names:
+                if remote not in module.names:
+                    known = [name for name in module.names if not name.startswith("_")]
+                    raise UsageError(
+                        f"{module.path} has no {remote!r}",
+                        where=load.where,
+                        remedy=did_you_mean(remote, known)
+                        or f"it has {', '.join(sorted(known)) or 'nothing'}",
+                    )
+                brought[local] = module.names[remote]
+        return brought, modules
+
+    def _resolve(self, text: str, asked_by: str) -> str:
+        """The path of the file that `text` names in a load() of the file `asked_by`."""
+        bare = text.removeprefix("@")
+        inside_prelude = asked_by.startswith(PRELUDE)
+        if bare.startswith(PRELUDE) or (inside_prelude and text.startswith(":")):
+            return PRELUDE + bare.removeprefix(PRELUDE).lstrip(":").replace(":", "/")
+        folder = asked_by.rpartition("/")[0]
+        cell, package = self._cell_of(folder)
+        label = parse_label(text, cell, package, self.config.cells)
+        if ":" not in text:
+            raise UsageError(
+                f"load() cannot read {text!r}", remedy='write "//package:file.bzl" or ":file.bzl"'
+            )
+        if not label.name.endswith(".bzl"):
+            raise UsageError(
+                f"load() reads .bzl files, not {label.name!r}", remedy="rename it, or load another"
+            )
+        return f"{self.config.cells.path(label.cell, label.package)}/{label.name}".lstrip("/")
+
+    def _cell_of(self, folder: str) -> tuple[str, str]:
+        """The cell and package of a folder of the project."""
+        best_cell, best = "", ""
+        for cell, path in self.config.cells.folders.items():
+            if path and f"{folder}/".startswith(f"{path}/") and len(path) > len(best):
+                best_cell, best = cell, path
+        return best_cell, folder.removeprefix(best).lstrip("/")
+
+    def _names(self, path: str, read_config: Any) -> dict[str, Any]:
+        """The built-in names of a file."""
+
+        def rule(*, impl: Any, attrs: Any, doc: str = "", is_toolchain_rule: bool = False) -> Rule:
+            return Rule(impl, attrs, path, doc, is_toolchain_rule)
+
+        return {
+            **self._universe,
+            **BUILT_IN,
+            "attrs": ATTRS,
+            "cmd_args": CommandLine,
+            "glob": _glob_here,
+            "package_name": _package_here,
+            "provider": lambda fields, doc="": Provider(fields, doc),
+            "provider_field": ProviderField,
+            "read_config": read_config,
+            "read_root_config": read_config,
+            "rule": rule,
+        }
+
+    def _prelude(self) -> Struct:
+        if self._native is None:
+            native = self.module(_ROOT_OF_PRELUDE).names["native"]
+            self._native = Struct({**native.__dict__, "glob": _glob_here, "package_name": _package_here})
+        return self._native
+
+    # Packages -------------------------------------------------------------------------------------------
+
+    def package(self, cell: str, name: str) -> Package | None:
+        """Evaluate a build file; None if the folder has none."""
+        folder = self.config.cells.path(cell, name)
+        if folder in self._packages:
+            return self._packages[folder]
+        build_file = self.build_file(folder)
+        if not build_file:
+            return None
+        package = Package(self, cell, name, build_file)
+        code = compile_source(self.tree.read(build_file), build_file, is_bzl=False)
+        loaded, _ = self._loads(code.loads, build_file)
+
+        def read_config(section: str, key: str, default: Any = None) -> Any:
+            value = self.config.get(section, key)  # what comes of it stands in the attributes
+            return default if value is None else value
+
+        native = self._prelude()
+        names = {**self._names(build_file, read_config), **native.__dict__, "native": native}
+        for forbidden in ("rule", "provider", "provider_field", "attrs"):
+            del names[forbidden]
+        token = CURRENT.set(package)
+        try:
+            run(code, names, loaded)
+        finally:
+            CURRENT.reset(token)
+        self._packages[folder] = package
+        return package
+
+
+def _glob_here(include: Any, exclude: Any = ()) -> List:
+    return current("glob()").glob(plain(include), plain(exclude))
+
+
+def _package_here() -> str:
+    return current("package_name()").name

@@ -1,0 +1,18 @@
+"""The rules that every BUCK file may call, and every .bzl file as native.<rule>."""
+
+load(":files.bzl", "export_file", "filegroup")
+load(":genrule.bzl", "genrule")
+load(":python.bzl", "python_binary", "python_library", "python_test")
+load(":python_toolchain.bzl", "python_toolchain")
+load(":sh_test.bzl", "sh_test")
+
+native = struct(
+    export_file = export_file,
+    filegroup = filegroup,
+    genrule = genrule,
+    python_binary = python_binary,
+    python_library = python_library,
+    python_test = python_test,
+    python_toolchain = python_toolchain,
+    sh_test = sh_test,
+)

@@ -1,0 +1,298 @@
+"""A project's files, from disk or from a commit, through one protocol.
+
+Everything in `build` that looks at sources looks through a `Tree`, so a land candidate that exists only in
+git's object store has the same plan and the same keys as the same files on disk.
+
+To be equal, both sides follow git's rules: a mode is 100644 or 100755 by the owner's x bit; a nested
+repository is opaque; a symbolic link is followed, but never out of the tree (its bytes and mode are those of
+the file it points to; a link to a folder is not gone through by listings). Names that are not UTF-8 are not
+seen. A tree is a snapshot: it remembers what it read, so make a new one for each command.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from fairlead.errors import MachineryError, UsageError
+from fairlead.git import Repo
+from fairlead.store import digest
+from fairlead.store.results import Results
+
+Kind: TypeAlias = Literal["file", "folder"]
+
+FILE, EXECUTABLE, LINK, FOLDER, REPOSITORY, OTHER = "100644", "100755", "120000", "040000", "160000", "000000"
+
+_LINKS = 40
+"""Links followed for one path before it counts as a circle, as in Linux."""
+
+
+class Tree(Protocol):
+    """Files by their path relative to the root ("" is the root), with `/`."""
+
+    def kind(self, path: str) -> Kind | None:
+        """What is there, links followed; None if nothing that can be a source."""
+
+    def list(self, path: str) -> tuple[str, ...]:
+        """The names in a folder, sorted; none if it is no folder or reached through a link."""
+
+    def read(self, path: str) -> bytes:
+        """A file's bytes; `UsageError` if there is none."""
+
+    def digest(self, path: str) -> str:
+        """The SHA-256 of a file's bytes."""
+
+    def digests(self, paths: Iterable[str]) -> dict[str, str]:
+        """`digest` of many files at once, faster for trees that pay by the call."""
+
+    def mode(self, path: str) -> str:
+        """ "100644" or "100755"."""
+
+
+class _LinkedTree(ABC):
+    """What both trees share: paths through symbolic links, resolved with two primitives."""
+
+    def __init__(self) -> None:
+        self._resolved: dict[str, tuple[str, str] | None] = {}
+        self._digests: dict[str, str] = {}
+
+    @abstractmethod
+    def _entries(self, folder: str) -> Mapping[str, str]:
+        """Name -> git mode of what is in a real folder; empty if it is none."""
+
+    @abstractmethod
+    def _target(self, path: str) -> str:
+        """What the symbolic link at the real path `path` says."""
+
+    @abstractmethod
+    def _read(self, path: str) -> bytes:
+        """The bytes of the file at the real path `path`."""
+
+    def _resolve(self, path: str) -> tuple[str, str] | None:
+        """The real path and mode of what stands at `path`."""
+        if path not in self._resolved:
+            self._resolved[path] = self._walk(path)
+        return self._resolved[path]
+
+    def _walk(self, path: str) -> tuple[str, str] | None:
+        todo = [part for part in reversed(path.split("/")) if part]
+        done: list[str] = []
+        mode, links = FOLDER, 0
+        while todo:
+            part = todo.pop()
+            if part == ".":
+                continue
+            if part == "..":
+                if not done:
+                    return None
+                done.pop()
+                mode = FOLDER
+                continue
+            if mode != FOLDER:
+                return None
+            mode = self._entries("/".join(done)).get(part, OTHER)
+            if mode == OTHER or mode == REPOSITORY:
+                return None
+            if mode == LINK:
+                links += 1
+                target = self._target("/".join((*done, part)))
+                if links > _LINKS or target.startswith("/"):
+                    return None
+                todo.extend(piece for piece in reversed(target.split("/")) if piece)
+                mode = FOLDER
+            else:
+                done.append(part)
+        return "/".join(done), mode
+
+    def kind(self, path: str) -> Kind | None:
+        found = self._resolve(path)
+        if found is None:
+            return None
+        return "folder" if found[1] == FOLDER else "file"
+
+    def list(self, path: str) -> tuple[str, ...]:
+        found = self._resolve(path)
+        if found is None or found[0] != path or found[1] != FOLDER:
+            return ()
+        return tuple(sorted(self._entries(path)))
+
+    def _file(self, path: str) -> str:
+        found = self._resolve(path)
+        if found is None or found[1] == FOLDER:
+            raise UsageError(f"there is no file {path}", where=path)
+        return found[0]
+
+    def read(self, path: str) -> bytes:
+        return self._read(self._file(path))
+
+    def digest(self, path: str) -> str:
+        real = self._file(path)
+        if real not in self._digests:
+            self._digests[real] = self._digest(real)
+        return self._digests[real]
+
+    def _digest(self, real: str) -> str:
+        return digest.of_bytes(self._read(real))
+
+    def digests(self, paths: Iterable[str]) -> dict[str, str]:
+        return {path: self.digest(path) for path in paths}
+
+    def mode(self, path: str) -> str:
+        found = self._resolve(path)
+        if found is None or found[1] == FOLDER:
+            raise UsageError(f"there is no file {path}", where=path)
+        return found[1]
+
+
+class DiskTree(_LinkedTree):
+    """The files below a folder, as they are now."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self.root = root
+        self._folders: dict[str, Mapping[str, str]] = {}
+
+    def _entries(self, folder: str) -> Mapping[str, str]:
+        found = self._folders.get(folder)
+        if found is None:
+            found = self._folders[folder] = self._scan(folder)
+        return found
+
+    def _scan(self, folder: str) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        try:
+            with os.scandir(self.root / folder) as entries:
+                for entry in entries:
+                    if _is_utf8(entry.name):
+                        found[entry.name] = self._mode(entry)
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise MachineryError(
+                f"cannot list the folder: {error.strerror}", where=str(self.root / folder)
+            ) from None
+        return found
+
+    def _mode(self, entry: os.DirEntry[str]) -> str:
+        if entry.is_symlink():
+            return LINK
+        if entry.is_dir(follow_symlinks=False):
+            return REPOSITORY if os.path.lexists(os.path.join(entry.path, ".git")) else FOLDER
+        try:
+            mode = entry.stat(follow_symlinks=False).st_mode
+        except FileNotFoundError:  # removed since it was listed
+            return OTHER
+        if not stat.S_ISREG(mode):
+            return OTHER
+        return EXECUTABLE if mode & stat.S_IXUSR else FILE
+
+    def _target(self, path: str) -> str:
+        return os.readlink(self.root / path)
+
+    def _read(self, path: str) -> bytes:
+        try:
+            return (self.root / path).read_bytes()
+        except OSError as error:
+            raise MachineryError(
+                f"cannot read the file: {error.strerror}", where=str(self.root / path)
+            ) from None
+
+    def _digest(self, real: str) -> str:
+        try:
+            return digest.of_file(self.root / real)
+        except OSError as error:
+            raise MachineryError(
+                f"cannot read the file: {error.strerror}", where=str(self.root / real)
+            ) from None
+
+
+class GitTree(_LinkedTree):
+    """The files of a commit or tree in git's object store; nothing is checked out.
+
+    The listing is read at once (one git process), bytes in batches: reading one build file fetches all of the
+    same name, since a pattern reads them all. `results`, if given, keeps the SHA-256 of blobs by their ids.
+    """
+
+    NAMESPACE = "git-blob-sha256"
+
+    def __init__(self, repo: Repo, treeish: str, results: Results | None = None) -> None:
+        super().__init__()
+        self.repo = repo
+        self.treeish = treeish
+        self._results = results
+        self._oids: dict[str, str] = {}
+        self._bytes: dict[str, bytes] = {}
+        self._folders: dict[str, dict[str, str]] = {"": {}}
+        for entry in repo.entries(treeish, recursive=True):
+            if not _is_utf8(entry.path):
+                continue
+            folder, _, name = entry.path.rpartition("/")
+            self._add_folder(folder)[name] = entry.mode
+            self._oids[entry.path] = entry.oid
+
+    def _add_folder(self, path: str) -> dict[str, str]:
+        found = self._folders.get(path)
+        if found is None:
+            found = self._folders[path] = {}
+            parent, _, name = path.rpartition("/")
+            self._add_folder(parent)[name] = FOLDER
+        return found
+
+    def _entries(self, folder: str) -> Mapping[str, str]:
+        return self._folders.get(folder, {})
+
+    def _target(self, path: str) -> str:
+        return self._read(path).decode("utf-8", "surrogateescape")
+
+    def _read(self, path: str) -> bytes:
+        oid = self._oids[path]
+        if oid not in self._bytes:
+            name = path.rpartition("/")[2]
+            alike = {o for p, o in self._oids.items() if _reads_with(p, name)} - self._bytes.keys()
+            self._bytes.update(self.repo.blobs(sorted(alike | {oid})))
+        return self._bytes[oid]
+
+    def digests(self, paths: Iterable[str]) -> dict[str, str]:
+        reals = {path: self._file(path) for path in paths}
+        unknown: dict[str, list[str]] = {}
+        for real in reals.values():
+            if real not in self._digests:
+                unknown.setdefault(self._oids[real], []).append(real)
+        for oid in list(unknown):
+            known = self._results.get(self.NAMESPACE, oid) if self._results is not None else None
+            if known is not None:
+                for real in unknown.pop(oid):
+                    self._digests[real] = known.decode()
+        missing = [oid for oid in unknown if oid not in self._bytes]
+        for oid, data in [
+            *((o, self._bytes[o]) for o in unknown if o in self._bytes),
+            *self.repo.blobs(missing),
+        ]:
+            sha256 = digest.of_bytes(data)
+            if self._results is not None:
+                self._results.put(self.NAMESPACE, oid, sha256.encode())
+            for real in unknown[oid]:
+                self._digests[real] = sha256
+        return {path: self._digests[real] for path, real in reals.items()}
+
+    def digest(self, path: str) -> str:
+        return self.digests([path])[path]
+
+
+def _reads_with(path: str, name: str) -> bool:
+    """Whether the file `path` is likely to be read soon after one called `name`."""
+    if name.endswith(".bzl"):
+        return path.endswith(".bzl")
+    return path == name or path.endswith(f"/{name}")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
