@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from fairlead import config
 from fairlead.cli.terminal import note, say
@@ -20,7 +20,7 @@ from fairlead.store import atomic
 
 if TYPE_CHECKING:
     from fairlead.serve.state import State
-    from fairlead.ship.values import Enforcement, Settings
+    from fairlead.ship.values import Settings
 
 PORT = 7420
 
@@ -113,7 +113,7 @@ def land_settings(settings: config.Config) -> Settings:
     return Settings(
         approvals=approvals,
         author_may_approve=bool(settings.get("serve.author_may_approve")),
-        enforcement=cast("Enforcement", enforcement),
+        enforcement=enforcement,
         trunk=settings.text("serve.trunk"),
     )
 

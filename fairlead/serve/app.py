@@ -31,7 +31,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 def start(state: State, *, python: str = sys.executable) -> None:
-    """Bring the data folder into order before the first request: what a crash cut off is finished or dropped."""
+    """Bring the data folder into order: what a crash cut off is finished or dropped."""
     gitserver.configure(state, python)
     artifacts.sweep(state)
     with state.changing:

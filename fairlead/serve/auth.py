@@ -104,7 +104,7 @@ def _b64(data: bytes) -> str:
 
 
 def invite(records: Records, name: str, *, admin: bool = False) -> str:
-    """Make an invitation for a new account called `name`; its code.  The very first one is an administrator's."""
+    """Make an invitation for a new account called `name`; its code.  The first of all is an administrator's."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot be a person's name here",
@@ -256,7 +256,7 @@ def register(records: Records, code: str, name: str, public_key: str) -> str:
 
 
 def cookie_name(state: State) -> str:
-    """`__Host-` binds the cookie to this host and https; on loopback http browsers would drop such a cookie."""
+    """`__Host-` binds the cookie to host and https; on loopback http a browser would drop such a cookie."""
     return "__Host-fairlead" if state.secure else "fairlead"
 
 
@@ -315,7 +315,7 @@ def check_origin(state: State, request: HTTPConnection) -> None:
 
 
 def check_csrf(state: State, request: HTTPConnection, session: Session, token: str | None) -> None:
-    """Both protections for a changing request that a cookie allows: its origin, and the session's own token."""
+    """Both protections of a changing request that a cookie allows: its origin, and the session's token."""
     check_origin(state, request)
     if token is None or not hmac.compare_digest(token.encode(), session.csrf.encode()):
         raise Forbidden(

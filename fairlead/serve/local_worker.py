@@ -75,8 +75,8 @@ class LocalWorker:
             if self._stopping.is_set():
                 return 0
             process = subprocess.Popen(
-                [self._python, "-m", "fairlead", "worker", "--server", self._address, "--state", str(self._folder),
-                 "--name", self._name(), "--enrol-stdin", "--sandbox", self._sandbox()],
+                [self._python, "-m", "fairlead", "worker", "--server", self._address, "--enrol-stdin",
+                 "--state", str(self._folder), "--name", self._name(), "--sandbox", self._sandbox()],
                 stdin=subprocess.PIPE,
                 cwd="/",
                 env=self._environment(),

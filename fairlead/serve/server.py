@@ -38,8 +38,8 @@ def run(
     lease_seconds: float = 60.0,
     ready: Callable[[State, str], Callable[[], None]] | None = None,
 ) -> None:
-    """Serve `data` until a signal.  `ready` is called once the address is known, with the address listened on;
-    what it returns is called at the end.
+    """Serve `data` until a signal.  `ready` is called with the address listened on; what it
+    returns is called at the end.
 
     `url` is the address people use, if that differs from the one listened on (behind a proxy).
     """
