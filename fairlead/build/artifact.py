@@ -81,10 +81,9 @@ class BuildArtifact(Artifact):
         check_path(path)
         if not self._base._is_folder:
             raise DialectError(f"{self.short_path} is no folder", remedy="declare it with dir = True")
-        made = BuildArtifact(
+        return BuildArtifact(
             f"{self._path}/{path}", f"{self.short_path}/{path}", self.owner, is_folder=False, base=self._base
         )
-        return made
 
 
 class OutputArtifact(Native):

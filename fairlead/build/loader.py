@@ -24,10 +24,13 @@ from fairlead.errors import FairleadError, UsageError, did_you_mean
 
 PRELUDE = "prelude//"
 _ROOT_OF_PRELUDE = PRELUDE + "prelude.bzl"
+_PRELUDE_FILE = re.compile(r"[a-z_]+\.(bzl|py)")
 
 
 def prelude_file(name: str) -> bytes | None:
-    """A file of the bundled prelude, wherever the package is installed (a zip included)."""
+    """A file of the bundled prelude, wherever the package is installed (a zip included); None if it has none."""
+    if not _PRELUDE_FILE.fullmatch(name):
+        return None
     try:
         return pkgutil.get_data("fairlead.build", f"prelude/{name}")
     except OSError:

@@ -95,7 +95,7 @@ class _LinkedTree(ABC):
             if mode != FOLDER:
                 return None
             mode = self._entries("/".join(done)).get(part, OTHER)
-            if mode == OTHER or mode == REPOSITORY:
+            if mode in (OTHER, REPOSITORY):
                 return None
             if mode == LINK:
                 links += 1

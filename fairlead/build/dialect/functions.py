@@ -191,9 +191,9 @@ def _percent_one(code: str, value: Any) -> str:
     if code in ("d", "i", "x", "X", "o", "e", "f", "g", "E", "F", "G"):
         if type(value) not in (int, float):
             raise DialectError(f"%{code} takes a number, not a value of type {type_name(value)}")
-        return ("%" + code) % value
-    if code == "c" and isinstance(value, int | str):
-        return "%c" % value
+        return str(("%" + code) % value)
+    if code == "c" and type(value) in (int, str):
+        return chr(value) if type(value) is int else str(value)
     raise DialectError(f"the format code %{code} is unknown", remedy="use %s, %r, %d or %%")
 
 

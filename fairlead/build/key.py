@@ -1,0 +1,103 @@
+"""Target keys: the record of everything that a target's result depends on.
+
+The record names its parts one by one, so that `why` can say which of them changed. The version of the
+Fairlead package is not among them; what a rule does is, through the digest of its .bzl files and of the
+actions that it registered (`steps`): two versions of Fairlead that would run different commands have different
+keys, two that would run the same share their results. Visibility is no part: it decides who may use a target,
+not what the target is. A record's `VERSION` changes when its parts change their meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import platform as host
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fairlead.build.loader import PRELUDE, prelude_file
+from fairlead.build.plan import Plan, Target
+from fairlead.build.tree import Tree
+from fairlead.errors import UsageError
+from fairlead.store import digest
+from fairlead.store.record import Part, Record
+
+KIND = "target"
+VERSION = 1
+
+_ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where a target is built or tested: operating system, processor, interpreter."""
+
+    os: str
+    arch: str
+    python: str = "cpython-311"
+
+    @classmethod
+    def here(cls) -> Platform:
+        """The platform of this process."""
+        arch = host.machine().lower()
+        name = "macos" if sys.platform == "darwin" else sys.platform
+        return cls(name, _ARCHES.get(arch, arch), sys.implementation.cache_tag or sys.implementation.name)
+
+
+def target_records(plan: Plan, tree: Tree, platform: Platform) -> dict[str, Record]:
+    """The record of each target of a plan by label; its `.key` is the target's key.
+
+    `tree` is the tree that the plan was evaluated from, on disk or in git: the records are equal.
+    """
+    steps: dict[str, dict[str, Part]] = {}
+    for action in plan.actions:
+        steps.setdefault(action.owner, {})[action.outputs[0]] = _digest(action.to_json())
+    wanted = {path for target in plan.targets.values() for path in target.sources}
+    rules = {path for target in plan.targets.values() for path in target.rule_bzl}
+    wanted |= {path for path in rules if not path.startswith(PRELUDE)}
+    digests = tree.digests(sorted(wanted))
+    digests.update((path, _prelude_digest(path)) for path in rules if path.startswith(PRELUDE))
+    modes = {path: tree.mode(path) for path in wanted}
+    records: dict[str, Record] = {}
+    for label, target in plan.targets.items():
+        records[label] = _record(target, steps.get(label, {}), digests, modes, platform, records)
+    return records
+
+
+def _record(
+    target: Target,
+    steps: Mapping[str, Part],
+    digests: Mapping[str, str],
+    modes: Mapping[str, str],
+    platform: Platform,
+    known: Mapping[str, Record],
+) -> Record:
+    parts: dict[str, Part] = {
+        "label": target.label,
+        "configuration": None,  # there is one, until there is select()
+        "rule": {"name": target.rule, "files": [[path, digests[path]] for path in sorted(target.rule_bzl)]},
+        "attributes": target.attrs,
+        "inputs": [[path, modes[path], digests[path]] for path in sorted(target.sources)],
+        "toolchains": {label: known[label].key for label in target.toolchains},
+        "platform": {"os": platform.os, "arch": platform.arch, "python": platform.python},
+        "environment": target.environment,
+        "config": target.config,
+        "dependencies": {label: known[label].key for label in target.deps},
+        "steps": {
+            **steps,
+            **({} if target.run is None else {"run": _digest([list(target.run), list(target.run_inputs)])}),
+            **({} if target.test is None else {"test": _digest(target.test.to_json())}),
+        },
+    }
+    return Record(KIND, VERSION, parts)
+
+
+def _digest(value: object) -> str:
+    return digest.of_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _prelude_digest(path: str) -> str:
+    data = prelude_file(path.removeprefix(PRELUDE))
+    if data is None:
+        raise UsageError(f"this version of Fairlead has no {path}", remedy="evaluate again with this version")
+    return digest.of_bytes(data)
