@@ -8,6 +8,7 @@ what was staged, and a run that changed one is not recorded.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import threading
@@ -22,6 +23,7 @@ from fairlead.errors import MachineryError, WorkFailed
 from fairlead.store import Blobs, atomic
 
 PROJECT = "/project"
+_FULL = 128 * 1024  # bytes left on a disk that is full to anyone but root
 _TOOLCHAIN = re.compile(r"\{toolchain:([^{}\s]+)\}")
 
 ENVIRONMENT: Mapping[str, str] = {
@@ -127,6 +129,16 @@ class Stage:
             level=self.enforced,
         )
         return sandbox.run(command, cancel=cancel)
+
+    def check_disk(self) -> None:
+        """After a run that failed: MachineryError if the disk is full, for then nothing it said can be relied on."""
+        seen = os.statvfs(self.root)
+        if seen.f_bavail * seen.f_frsize < _FULL or (seen.f_files and seen.f_favail == 0):
+            raise MachineryError(
+                "the disk ran full while the program ran: No space left on device",
+                where=str(self.root.parent),
+                remedy="free some space on that disk, or move the store (FAIRLEAD_STORE_DIR), and run it again",
+            )
 
     def check_inputs(self) -> None:
         """After the run: WorkFailed if the program changed a file that it was given to read."""

@@ -108,6 +108,8 @@ def run(
             stage.add(path, content)
         done = stage.run(spec.argv, spec.env, seconds=spec.timeout, cancel=cancel)
         log = keep_log(store.blobs, stage.log)
+        if done.code != 0:
+            stage.check_disk()
         stage.check_inputs()
     except MachineryError:
         raise
