@@ -53,7 +53,7 @@ def run(repo: Repo, span: str, keys: Path, *, as_json: bool = False, demand: Set
     from fairlead.keys.allowed import AllowedSigners
     from fairlead.ship.verify import verify
 
-    if ".." not in span or "..." in span:
+    if ".." not in span or "..." in span or span.startswith("-"):
         raise UsageError(f"{span} is not a range of commits", remedy="write it as A..B, such as HEAD~3..HEAD")
     try:
         keyring = AllowedSigners.parse(keys.read_text("utf-8", "replace"), str(keys))

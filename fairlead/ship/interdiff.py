@@ -74,7 +74,7 @@ def compare(
 
 
 def _edits(files: Sequence[FileDiff]) -> list[tuple[object, ...]]:
-    """Everything the files' diffs say, one comparable item a run of changed lines or change of a whole file."""
+    """Each run of changed lines, and each change of a whole file, as an item that can be compared."""
     found: list[tuple[object, ...]] = []
     for file in files:
         if file.status in ("added", "deleted"):
