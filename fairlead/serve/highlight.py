@@ -18,8 +18,9 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 
@@ -133,6 +134,11 @@ def _lines(text: str) -> list[str]:
     return rows
 
 
+def _key(blob: str, path: str) -> str:
+    name = path.rpartition("/")[2]  # the name chooses the lexer
+    return hashlib.sha256(f"{blob}\0{name}".encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def _role(kind: object) -> str:
     name = str(kind).removeprefix("Token.")
     return next((role for prefix, role in _ROLES if name.startswith(prefix)), "")
@@ -193,31 +199,47 @@ class Highlighter:
         self._bytes = 0
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="highlight")
 
-    def lines(self, blob: str, path: str, read: Callable[[], bytes]) -> list[Line]:
-        """The lines of blob `blob`, which lies at `path`; `read` is called only if it is not cached."""
-        key = hashlib.sha256(f"{blob}\0{path.rpartition('/')[2]}".encode("utf-8", "surrogateescape")).hexdigest()
+    def many(
+        self, wanted: Iterable[tuple[str, str]], read: Callable[[list[str]], Iterable[tuple[str, bytes]]]
+    ) -> dict[tuple[str, str], list[Line]]:
+        """The lines of each (blob, path); `read` fetches the blobs that are not cached, all at once.
+
+        The patience is for all together: what is not coloured by then is plain.
+        """
+        found: dict[tuple[str, str], list[Line]] = {}
+        absent: list[tuple[str, str]] = []
         with self._lock:
-            if key in self._done:
-                self._done.move_to_end(key)
-                return self._done[key][1]
+            for one in dict.fromkeys(wanted):
+                key = _key(*one)
+                if key in self._done:
+                    self._done.move_to_end(key)
+                    found[one] = self._done[key][1]
+                else:
+                    absent.append(one)
+        data = dict(read(list(dict.fromkeys(blob for blob, _ in absent)))) if absent else {}
+        texts = {one: data[one[0]].decode("utf-8", "surrogateescape") for one in absent}
+        running = [(one, self._start(_key(*one), one[1], texts[one])) for one in absent]
+        end = time.monotonic() + self._patience
+        for one, future in running:
+            try:
+                found[one] = future.result(max(0.0, end - time.monotonic()))
+            except Late:
+                found[one] = plain_lines(texts[one])
+        return found
+
+    def _start(self, key: str, path: str, text: str) -> Future[list[Line]]:
+        with self._lock:
             running = self._running.get(key)
-        text = read().decode("utf-8", "surrogateescape")
-        if running is None:
-            running = self._pool.submit(self._work, key, path, text)
-            with self._lock:
-                if key not in self._done:
-                    self._running[key] = running
-        try:
-            return running.result(self._patience)
-        except Late:
-            return plain_lines(text)
+            if running is None:
+                running = self._running[key] = self._pool.submit(self._work, key, path, text)
+            return running
 
     def _work(self, key: str, path: str, text: str) -> list[Line]:
         try:
             lines = colour(path, text)
         except Exception:  # a lexer is other people's code, run on other people's text
             lines = plain_lines(text)
-        size = 64 + 3 * len(text)
+        size = 200 + len(text) + sum(120 + 160 * len(line) for line in lines)  # measured, roughly
         with self._lock:
             self._running.pop(key, None)
             if key not in self._done:
@@ -227,7 +249,3 @@ class Highlighter:
                 _, (dropped, _) = self._done.popitem(last=False)
                 self._bytes -= dropped
         return lines
-
-    def close(self) -> None:
-        """Stop the thread; what runs is finished, what waits is dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)

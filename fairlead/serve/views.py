@@ -5,8 +5,9 @@ hand, and a template can neither query the database nor decide anything.  The bu
 records are in `fairlead/serve/pages/`, one file a page.  Rejected: handing database rows to templates
 (every rename in the schema would be a silent hole in a page), and one dictionary a page (no types).
 
-Every `str` is plain text and is escaped by the template.  Times are seconds since the epoch.  `Markup` marks the only two kinds of text that
-arrive as HTML: sanitised Markdown (`markdown.py`) and highlighted code (`highlight.py`).
+Every `str` is plain text and is escaped by the template.  Times are seconds since the epoch.  `Markup` marks
+the only two kinds of text that arrive as HTML: sanitised Markdown (`markdown.py`) and highlighted code
+(`highlight.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Literal
 from markupsafe import Markup
 
 # What each state is called on the pages.  The codes are those of `ship/states.py`.
+NOTHING = Markup("")
+
 STATE_LABELS = {
     "draft": "Draft",
     "needs_review": "Needs review",
@@ -173,12 +176,12 @@ class Place:
     url: str  # to the line in the diff
     moved_from: str = ""  # "line 12 of v1" when the comment was written on another version
     changed: bool = False  # the lines it was written on have changed since
-    gone: bool = False  # the file is no longer part of the change
+    gone: bool = False  # the file is not there any more
     excerpt: Sequence[tuple[int, Markup]] = ()  # the line or lines, highlighted
 
     @property
     def label(self) -> str:
-        """"file.py:12" or "file.py:12-14", as people write it."""
+        """ "file.py:12" or "file.py:12-14", as people write it."""
         if self.line is None:
             return self.path
         if self.end is not None and self.end != self.line:
@@ -194,7 +197,7 @@ class Post:
     author: Person
     at: float
     kind: str  # diff, comment, inline, review, version, notice, signal, note
-    body: Markup = Markup("")
+    body: Markup = NOTHING
     text: str = ""  # the sentence of a system post ("sent v2")
     verdict: str = ""  # "accept" or "request" on a review
     version: int | None = None
@@ -230,7 +233,7 @@ class Row:
     kind: Literal["context", "add", "del", "hunk", "thread", "composer"]
     old: int | None = None
     new: int | None = None
-    code: Markup = Markup("")
+    code: Markup = NOTHING
     no_newline: bool = False
     threads: Sequence[Post] = ()
     composer: Composer | None = None
@@ -315,6 +318,7 @@ class DiffPage:
     thread: Sequence[Post]
     reviewers: Sequence[Reviewer]
     files: Sequence[FileDiff]
+    lost: Sequence[Post]  # inline threads on files that are not in this version's change
     count: Count
     land: LandBox
     may_comment: bool
@@ -435,7 +439,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class CommitPage:
-    """"Why is this green?" for one commit of the trunk."""
+    """ "Why is this green?" for one commit of the trunk."""
 
     oid: str
     title: str
@@ -490,12 +494,3 @@ class ErrorPage:
     remedy: str = ""
     link: str = ""
     link_text: str = ""
-
-
-@dataclass(frozen=True)
-class DonePage:
-    """A secret that is shown once, after an invitation was accepted."""
-
-    person: Person
-    token: str
-    server: str

@@ -108,16 +108,20 @@ function heard(event) {
   timer = setTimeout(refresh, 60);
 }
 
-if (body.dataset.seq) {
-  const stream = new EventSource("/events?after=" + body.dataset.seq);
+const KINDS = ["diff.submitted", "diff.versioned", "diff.state", "post.added", "thread.state", "queue.changed", "trunk.moved", "worker.registered"];
+let stream;
+function connect() {
   const on = (value, words) => { const n = $("live"); if (n) { n.dataset.on = value; n.title = words; n.lastChild.textContent = value === "1" ? "Live" : "Offline"; } };
+  stream = new EventSource("/events?after=" + last);
   stream.onopen = () => on("1", "New posts appear by themselves");
   stream.onerror = () => on("0", "Not connected; trying again");
-  stream.onmessage = heard;
-  for (const kind of ["diff.submitted", "diff.versioned", "diff.state", "post.added", "thread.state", "queue.changed", "trunk.moved", "worker.registered"])
-    stream.addEventListener(kind, heard);
+  for (const kind of KINDS) stream.addEventListener(kind, heard);
+}
+if (body.dataset.seq) { // a page out of sight holds no connection; it catches up when it is seen again
+  connect();
+  addEventListener("visibilitychange", () => { stream.close(); if (!document.hidden) connect(); });
   addEventListener("pagehide", () => stream.close());
-  addEventListener("pageshow", (e) => { if (e.persisted) location.reload(); });
+  addEventListener("pageshow", (e) => { if (e.persisted) connect(); });
 }
 
 // ---- times that pass
