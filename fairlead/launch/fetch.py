@@ -155,9 +155,8 @@ def _fetch(entry: Entry, file: BinaryIO, where: str, say: Say) -> None:
             failures.append(error)
     if len(failures) == 1:
         only = failures[0]
-        raise FairleadError(
-            only.what, where=f"{where} ({only.where})", remedy=only.remedy, exit=only.exit
-        ) from None
+        only.where = f"{where} ({only.where})"
+        raise only
     told = "".join(f"\n  {error.what} ({error.where})" for error in failures)
     remedies = [error.remedy for error in failures if error.remedy]
     raise MachineryError(
@@ -193,7 +192,7 @@ def _download(url: str, file: BinaryIO, entry: Entry, say: Say) -> None:
 
 
 def _url(provider: Json, where: str) -> str | FairleadError:
-    """The address of an http provider; or why this one is passed over; raises if the manifest is senseless."""
+    """The address of an http provider; or why it is passed over; raises if the manifest is senseless."""
     if not isinstance(provider, dict):
         raise UsageError("a provider is not an object", where=where)
     kind = provider.get("type", "http")

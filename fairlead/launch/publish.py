@@ -55,6 +55,12 @@ def publish(
     name_problem = manifest.path_problem(name) or ("has a slash" if "/" in name else "")
     if name_problem:
         raise UsageError(f"the program's name {name_problem}", where=name, remedy="give a plain file name")
+    for platform in platforms:
+        if platform not in manifest.PLATFORMS:
+            raise UsageError(
+                f"there is no platform {platform}",
+                remedy=did_you_mean(platform, manifest.PLATFORMS) or f"use {', '.join(manifest.PLATFORMS)}",
+            )
     entry = describe(file, name)
     uploaded = False
     if not url:
@@ -62,13 +68,7 @@ def publish(
         uploaded = upload(file, url, token)
     entry = replace(entry, providers=[{"url": url}])
     check(url, entry)
-    chosen = tuple(sorted(platforms)) or runs_on(file)
-    for platform in chosen:
-        if platform not in manifest.PLATFORMS:
-            raise UsageError(
-                f"there is no platform {platform}",
-                remedy=did_you_mean(platform, manifest.PLATFORMS) or f"use {', '.join(manifest.PLATFORMS)}",
-            )
+    chosen = tuple(sorted(set(platforms))) or runs_on(file)
     atomic.write(out, render(name, dict.fromkeys(chosen, entry)), mode=0o755)
     return Published(out, url, entry.size, entry.digest, chosen, uploaded)
 
@@ -153,9 +153,7 @@ def check(url: str, entry: Entry) -> None:
                 remedy="free some space there, or name another folder in TMPDIR",
             ) from None
         except FairleadError as error:
-            raise FairleadError(
-                f"the address does not serve what is to be published: {error.what}",
-                where=error.where or net.redact(url),
-                remedy=error.remedy or "put the file to publish there, and publish again",
-                exit=error.exit,
-            ) from None
+            error.what = f"the address does not serve what is to be published: {error.what}"
+            error.where = error.where or net.redact(url)
+            error.remedy = error.remedy or "put the file to publish there, and publish again"
+            raise
