@@ -60,7 +60,7 @@ class SourceArtifact(Artifact):
 
 
 class BuildArtifact(Artifact):
-    """An output. `_base` is the path that an action declares: that of this artifact, or of a folder around."""
+    """An output. `_base` is what an action declares: this artifact, or the folder that it lies in."""
 
     is_source = False
 

@@ -96,7 +96,7 @@ class Actions(Native):
             )
         if output._is_folder != dir:
             raise DialectError(
-                f"the output {output.short_path!r} is declared as a {'folder' if output._is_folder else 'file'}",
+                f"the output {output.short_path!r} is a {'folder' if output._is_folder else 'file'}",
                 remedy=f"declare it with dir = {dir}",
             )
         return output
@@ -141,7 +141,7 @@ class Actions(Native):
     # Actions --------------------------------------------------------------------------------------------
 
     def run(self, arguments: Any, *, category: str, identifier: str | None = None, env: Any = None) -> None:
-        """Run a command. Its outputs are those it names with .as_output(); it reads what it names, or hides."""
+        """Run a command. It makes what it names with .as_output(), and reads what else it names, or hides."""
         if not isinstance(category, str) or not _CATEGORY.fullmatch(category):
             raise DialectError(
                 f"{category!r} is no category", remedy="use lower-case words, such as compile_all"

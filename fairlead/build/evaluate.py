@@ -63,9 +63,10 @@ def _named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
     found: list[Label] = []
     packages = list(loader.packages_below(pattern.cell, pattern.package))
     if not packages:
+        known = [f"{pattern.cell}//{name}/..." for name in loader.packages_below(pattern.cell, "") if name]
         raise UsageError(
             f"no package is at or below {pattern}",
-            remedy=f"add a {loader.config.build_files[-1]} file, or name another folder",
+            remedy=did_you_mean(str(pattern), known) or f"add a {loader.config.build_files[-1]} file there",
         )
     for name in packages:
         package = loader.package(pattern.cell, name)
@@ -107,7 +108,7 @@ def _no_package(
 
 
 def _closure(loader: Loader, requested: Sequence[Label]) -> list[Declared]:
-    """The targets and all that they depend on, dependencies first. A stack, not recursion: chains are long."""
+    """The targets and all that they depend on, dependencies first. By a stack, since chains are long."""
     done: dict[Label, Declared] = {}
     ordered: list[Declared] = []
     for root in requested:
@@ -213,7 +214,7 @@ class _Analysis:
 
     def _at(self, error: Exception, declared: Declared) -> FairleadError:
         """The error with the target's place: the rule's own line says what, the BUCK file says where."""
-        known = isinstance(error, FairleadError)
+        known = isinstance(error, FairleadError | RecursionError | MemoryError)
         found = translate(error)
         if not known and not found.where:
             raise error  # of ours, not the project's: a bug, to be seen as one

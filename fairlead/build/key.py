@@ -2,9 +2,9 @@
 
 The record names its parts one by one, so that `why` can say which of them changed. The version of the
 Fairlead package is not among them; what a rule does is, through the digest of its .bzl files and of the
-actions that it registered (`steps`): two versions of Fairlead that would run different commands have different
-keys, two that would run the same share their results. Visibility is no part: it decides who may use a target,
-not what the target is. A record's `VERSION` changes when its parts change their meaning.
+actions that it registered (`steps`): two versions of Fairlead that would run different commands have
+different keys, two that would run the same share their results. Visibility is no part: it decides who may
+use a target, not what the target is. `VERSION` changes when a part changes its meaning.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def _record(
 
 
 def _digest(value: object) -> str:
-    return digest.of_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return digest.of_bytes(text.encode())
 
 
 def _prelude_digest(path: str) -> str:

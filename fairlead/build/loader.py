@@ -16,7 +16,8 @@ from fairlead.build.dialect.functions import Budget, universe
 from fairlead.build.dialect.run import run
 from fairlead.build.dialect.syntax import Load, compile_source
 from fairlead.build.dialect.values import List, Struct, plain
-from fairlead.build.label import Label, parse_label
+from fairlead.build.glob import compile_glob
+from fairlead.build.label import Label, parse_label, parse_pattern
 from fairlead.build.provider import BUILT_IN, Provider, ProviderField
 from fairlead.build.rule import CURRENT, Declared, Rule, current
 from fairlead.build.tree import Tree
@@ -28,7 +29,7 @@ _PRELUDE_FILE = re.compile(r"[a-z_]+\.(bzl|py)")
 
 
 def prelude_file(name: str) -> bytes | None:
-    """A file of the bundled prelude, wherever the package is installed (a zip included); None if it has none."""
+    """A file of the bundled prelude (the package may be installed in a zip); None if it has none."""
     if not _PRELUDE_FILE.fullmatch(name):
         return None
     try:
@@ -69,6 +70,14 @@ class Package:
                 f"the target {target.label} is declared twice (first at {self.targets[name].place})",
                 remedy="rename one",
             )
+        for pattern in (*target.visibility, *(target.within_view or ())):
+            if pattern != "PUBLIC":
+                if "//" not in pattern and ":" not in pattern:
+                    raise DialectError(
+                        f"{pattern!r} is no pattern of targets (visibility of {target.label})",
+                        remedy='write "PUBLIC", "//package:" or "//package/..."',
+                    )
+                parse_pattern(pattern, self.cell, self.name, self._loader.config.cells)
         self.targets[name] = target
 
     def source(self, text: str, *, folder: bool) -> SourceRef:
@@ -104,8 +113,8 @@ class Package:
 
     def glob(self, include: Iterable[str], exclude: Iterable[str]) -> List:
         """The files of the package that match, sorted. Sub-packages are not entered."""
-        wanted = [_glob(pattern) for pattern in include]
-        dropped = [_glob(pattern) for pattern in exclude]
+        wanted = [compile_glob(pattern) for pattern in include]
+        dropped = [compile_glob(pattern) for pattern in exclude]
         files = self._loader.files(self._folder)
         return List(
             file
@@ -116,54 +125,6 @@ class Package:
 
     def _show(self) -> str:
         return f"{self.cell}//{self.name}"
-
-
-_GLOBS: dict[str, re.Pattern[str]] = {}
-
-
-def _glob(pattern: Any) -> re.Pattern[str]:
-    """A glob as a pattern over paths: `**` is any folders, `*` and `?` stay in one name; a name that begins
-    with a dot is matched by a pattern that does, as in shells and in Buck2."""
-    if not isinstance(pattern, str):
-        raise DialectError(f"glob() takes patterns as text, not {pattern!r}")
-    if pattern not in _GLOBS:
-        parts = pattern.split("/")
-        if any(part in ("", ".", "..") for part in parts):
-            raise DialectError(
-                f"the pattern {pattern!r} matches nothing", remedy="write a path without . or .."
-            )
-        made = ""
-        for index, part in enumerate(parts):
-            last = index == len(parts) - 1
-            if part == "**":
-                made += r"(?:[^./][^/]*/)*" + (r"[^./][^/]*" if last else "")
-                continue
-            if "**" in part:
-                raise DialectError(
-                    f"in the pattern {pattern!r}, ** stands beside other letters", remedy="write a/**/b"
-                )
-            made += ("" if part[0] not in "*?[" else r"(?!\.)") + _glob_name(part) + ("" if last else "/")
-        _GLOBS[pattern] = re.compile(made)
-    return _GLOBS[pattern]
-
-
-def _glob_name(part: str) -> str:
-    made, at = "", 0
-    while at < len(part):
-        letter = part[at]
-        end = part.find("]", at + 2)
-        if letter == "*":
-            made += "[^/]*"
-        elif letter == "?":
-            made += "[^/]"
-        elif letter == "[" and end > 0:
-            inside = part[at + 1 : end].replace("\\", r"\\")
-            made += f"[^/{inside[1:]}]" if inside[0] in "!^" else f"[{inside}]"
-            at = end
-        else:
-            made += re.escape(letter)
-        at += 1
-    return made
 
 
 class Loader:

@@ -8,6 +8,7 @@ with line and column, then who called it.
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from types import TracebackType
 
@@ -32,6 +33,9 @@ _LATER = {
     "package": "PACKAGE files are not supported yet: set visibility on each target",
     "open": "BUCK files read no files: name the file in an attribute, or read a setting with read_config()",
 }
+
+# Python names a function by the way to it: Actions.run(), Loader._names.<locals>.rule().
+_QUALIFIED = re.compile(r"(?:\w+\.|<locals>\.)*(<lambda>|\w+)\(\)")
 
 _TYPE_NAMES = (
     ("NoneType", "None"),
@@ -73,6 +77,7 @@ def translate(error: Exception, names: Iterable[str] = ()) -> FairleadError:
 def _say(error: Exception, names: Iterable[str]) -> tuple[str, str]:
     text = str(error)
     if isinstance(error, TypeError):
+        text = _QUALIFIED.sub(lambda m: "this function" if m[1] == "<lambda>" else f"{m[1]}()", text)
         for python, ours in _TYPE_NAMES:
             text = text.replace(python, ours)
     match error:

@@ -33,7 +33,13 @@ STEPS = 20_000_000
 """Calls and turns of loops that one evaluation may take: some seconds of work, far beyond real files."""
 
 _STRING = frozenset(
-    ["capitalize", "count", "endswith", "find", "index", "isalnum", "isalpha", "isdigit", "islower", "isspace", "istitle", "isupper", "join", "lower", "lstrip", "partition", "removeprefix", "removesuffix", "replace", "rfind", "rindex", "rpartition", "rsplit", "rstrip", "split", "splitlines", "startswith", "strip", "title", "upper", "format", "elems", "codepoint_ords"]
+    name
+    for line in (
+        "capitalize count endswith find index join lower lstrip partition removeprefix removesuffix replace",
+        "isalnum isalpha isdigit islower isspace istitle isupper format elems codepoint_ords",
+        "rfind rindex rpartition rsplit rstrip split splitlines startswith strip title upper",
+    )
+    for name in line.split()
 )
 _LIST = frozenset(["append", "clear", "extend", "index", "insert", "pop", "remove"])
 _DICT = frozenset(["clear", "get", "items", "keys", "pop", "popitem", "setdefault", "update", "values"])

@@ -14,8 +14,8 @@ from fairlead.build.dialect.values import freeze
 def run(code: Code, names: Mapping[str, Any], loaded: Mapping[str, Any]) -> dict[str, Any]:
     """Run a file and return the globals that it made itself.
 
-    `names` are the built-in names of this file, `loaded` what its load() lines bring. What a .bzl file made is
-    frozen afterwards.
+    `names` are the built-in names of this file, `loaded` what its load() lines bring. What a .bzl file made
+    is frozen afterwards.
     """
     # `__builtins__` must be exactly a dict, and holds all that the file may call: nothing of Python's own.
     table: dict[str, Any] = {"__builtins__": dict(names), **loaded}

@@ -30,7 +30,7 @@ from fairlead.errors import UsageError
 
 @dataclass(frozen=True)
 class Load:
-    """`load(path, "a", b = "c")`: `names` maps the local name to the one in the file; `where` is its place."""
+    """`load(path, "a", b = "c")`: `names` are pairs of the local name and that in the file."""
 
     path: str
     names: tuple[tuple[str, str], ...]
@@ -124,7 +124,8 @@ _PLAIN = (ast.List, ast.Dict, ast.Tuple, ast.ListComp, ast.DictComp, ast.JoinedS
 
 # Python's own names behind double underscores; others (such as __buck2_builtins__) may be used.
 _OWN_NAMES = frozenset(
-    ["__builtins__", "__import__", "__build_class__", "__debug__", "__name__", "__file__", "__doc__", "__loader__", "__spec__"]
+    f"__{name}__"
+    for name in ("build_class", "builtins", "debug", "doc", "file", "import", "loader", "name", "spec")
 )
 
 

@@ -81,7 +81,7 @@ class List(list[Any]):
     __rmul__ = __mul__
 
     def __imul__(self, times: Any) -> Any:
-        return List(list.__mul__(self, times))
+        return self * times
 
 
 class FrozenList(List):
