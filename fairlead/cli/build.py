@@ -40,6 +40,5 @@ def run(args: argparse.Namespace) -> int:
 
 def summary(targets: int, ran: int, known: int, seconds: float) -> str:
     """The last line: what was done, and what did not have to be."""
-    what = f"{targets} target{'' if targets == 1 else 's'} built"
-    work = f"{ran} action{'' if ran == 1 else 's'} ran" if ran else "no action ran"
-    return f"{what}: {work}, {known} known already  ({terminal.seconds(seconds)})"
+    work = f"{project.counted(ran, 'action')} ran" if ran else "no action ran"
+    return f"{project.counted(targets, 'target')} built: {work}, {known} known already  ({terminal.seconds(seconds)})"

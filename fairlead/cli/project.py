@@ -132,3 +132,8 @@ def show(event: Event) -> None:
         terminal.note(event.text)
     elif event.kind == "action":
         terminal.note(f"ran   {event.label}  {event.text}  {terminal.seconds(event.seconds)}")
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 action, 2 actions."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -82,7 +82,7 @@ def summary(report: TestReport) -> str:
     parts = [f"{len(results) - bad} of {len(results)} passed"]
     parts.append(f"{len(ran)} ran" if ran else "no test ran")
     parts.append(f"{len(results) - len(ran)} passed before")
-    parts.append(f"{report.ran} actions ran" if report.ran else "no action ran")
+    parts.append(project.counted(report.ran, "action") + " ran" if report.ran else "no action ran")
     return ", ".join(parts) + f"  ({terminal.seconds(report.seconds)})"
 
 

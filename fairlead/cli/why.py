@@ -80,7 +80,7 @@ def _changed(store: Store, records: Mapping[str, Record], before: Record, now: R
     lines = []
     for difference in explain(before, now):
         lines.append(difference.text())
-        if difference.path[0] != "deps" or difference.old is ABSENT or difference.new is ABSENT:
+        if difference.path[0] != "dependencies" or difference.old is ABSENT or difference.new is ABSENT:
             continue
         label = difference.path[-1]
         old = store.get_record(str(difference.old)) if isinstance(difference.old, str) else None
@@ -89,23 +89,23 @@ def _changed(store: Store, records: Mapping[str, Record], before: Record, now: R
     return lines
 
 
-def _parts(parts: Mapping[str, Part]) -> list[str]:
-    """A record's parts, one a line; tables and lists with a line for each item."""
+def _parts(parts: Mapping[str, Part], indent: str = "") -> list[str]:
+    """A record's parts, one a line; tables and lists of rows have a line for each item below their name."""
     lines = []
     for name, part in parts.items():
         if isinstance(part, Mapping) and part:
-            lines.append(f"{name}:")
-            lines += [f"  {key}  {_text(value)}" for key, value in part.items()]
-        elif isinstance(part, Sequence) and not isinstance(part, str | bytes) and part:
-            lines.append(f"{name}:")
-            lines += [f"  {_text(item)}" for item in part]
+            lines.append(f"{indent}{name}:")
+            lines += _parts(part, indent + "  ")
+        elif isinstance(part, Sequence) and not isinstance(part, str | bytes) and len(part) > 1:
+            lines.append(f"{indent}{name}:")
+            lines += [f"{indent}  {_text(item)}" for item in part]
         else:
-            lines.append(f"{name}: {_text(part)}")
+            lines.append(f"{indent}{name}: {_text(part)}")
     return lines
 
 
 def _text(part: Part) -> str:
-    if part is None or part == [] or part == {}:
+    if part is None or part == "" or part == [] or part == {}:
         return "none"
     if isinstance(part, str | bytes | int):
         return str(part)

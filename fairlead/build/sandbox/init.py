@@ -11,7 +11,7 @@ exempts root). An ordinary user's program runs as that user, behind read-only mo
 Rejected: bubblewrap (a package to install, and no rlimits), `unshare(1)` (cannot map two users nor drop capabilities),
 chroot (leaves the old root mounted), an overlay file system (not available to users on older kernels).
 
-SPEC is a JSON file written by launcher.py; the answer goes to its "status" file:
+SPEC is a JSON file written by launcher.py; the answer goes to descriptor 3, a pipe, so that a full disk can be told:
 {"code": exit status or minus signal, "cpu": s, "rss": bytes} or {"failed": what, "phase": "setup" | "exec"}.
 """
 
@@ -46,6 +46,7 @@ SECUREBITS_LOCKED = (
 SYSCALLS = {"x86_64": {"pivot_root": 155, "keyctl": 250}, "aarch64": {"pivot_root": 41, "keyctl": 219}}
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+ANSWER = 3  # descriptor
 INSIDE = 1000  # user and group number of the program inside
 OUTSIDE = 65432  # the host number of it when we are root: nobody's, and not "nobody", which owns things
 
@@ -87,7 +88,7 @@ def syscall(name, *args):
 
 
 class Outer:
-    """Waits for the run, ends it when told to (SIGTERM: the time is over), and writes the status file."""
+    """Waits for the run, ends it when told to (SIGTERM: the time is over), and says how it went."""
 
     def __init__(self, spec):
         self.spec = spec
@@ -226,6 +227,7 @@ def run_first(spec, status_write, error_write):
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         end_with_parent(status_write)
+        os.close(ANSWER)
         if spec["level"] == "namespace":
             build_root(spec)
             drop_privileges()
@@ -467,7 +469,8 @@ def drop_privileges():
 
 
 def main():
-    os.closerange(3, 1 << 20)  # whatever the caller's own parent left open
+    os.set_inheritable(ANSWER, False)
+    os.closerange(ANSWER + 1, 1 << 20)  # whatever the caller's own parent left open
     with open(sys.argv[1], encoding="utf-8") as stream:
         spec = json.load(stream)
     if sys.platform == "linux":
@@ -478,10 +481,7 @@ def main():
         for source, _, writable in spec["binds"]:
             if writable:
                 os.chown(source, OUTSIDE, OUTSIDE)
-    status = Outer(spec).run()
-    with open(spec["status"] + ".part", "w", encoding="utf-8") as stream:
-        json.dump(status, stream)
-    os.rename(spec["status"] + ".part", spec["status"])
+    os.write(ANSWER, json.dumps(Outer(spec).run()).encode())
 
 
 if __name__ == "__main__":

@@ -92,9 +92,8 @@ def _scratch(command: Command, enforced: Enforced) -> Path:
 def _run(
     command: Command, enforced: Enforced, scratch: Path, cancel: threading.Event | None
 ) -> Completed:
-    status = scratch / "status"
     spec = scratch / "spec"
-    text = json.dumps(_spec(command, enforced, scratch, status))
+    text = json.dumps(_spec(command, enforced, scratch))
     try:
         (scratch / "root").mkdir()
         spec.write_text(text, "utf-8")
@@ -117,21 +116,30 @@ def _run(
     started = time.monotonic()
     python = system.interpreter()
     argv = [python, "-I", "-S", "-E", str(_init(scratch)), str(spec)]
-    try:
-        pid = os.posix_spawn(python, argv, {"PATH": os.defpath}, file_actions=actions, setsid=True)
-    except OSError as error:
-        raise MachineryError(
-            f"cannot start the sandbox's launcher: {error.strerror}", where=python
-        ) from error
-    timed_out = False
-    try:
-        timed_out = not _wait(pid, command.wall_seconds, cancel)
-    finally:
-        _end(pid)
-    seconds = time.monotonic() - started
-    if cancel is not None and cancel.is_set():
-        raise KeyboardInterrupt
-    return _answer(command, enforced, status, timed_out, seconds)
+    with contextlib.ExitStack() as stack:
+        answer, telling = os.pipe()
+        stack.callback(os.close, answer)
+        try:
+            actions.append((os.POSIX_SPAWN_DUP2, telling, 3))
+            pid = os.posix_spawn(python, argv, {"PATH": os.defpath}, file_actions=actions, setsid=True)
+        except OSError as error:
+            raise MachineryError(
+                f"cannot start the sandbox's launcher: {error.strerror}", where=python
+            ) from error
+        finally:
+            os.close(telling)
+        timed_out = False
+        try:
+            timed_out = not _wait(pid, command.wall_seconds, cancel)
+        finally:
+            _end(pid)
+        seconds = time.monotonic() - started
+        if cancel is not None and cancel.is_set():
+            raise KeyboardInterrupt
+        os.set_blocking(answer, False)  # who may still hold the other end is being killed
+        with contextlib.suppress(BlockingIOError):
+            return _answer(command, enforced, os.read(answer, 65536), timed_out, seconds)
+        return _answer(command, enforced, b"", timed_out, seconds)
 
 
 def _make_log(log: Path) -> None:
@@ -153,7 +161,7 @@ def _init(scratch: Path) -> Path:
     return copy
 
 
-def _spec(command: Command, enforced: Enforced, scratch: Path, status: Path) -> dict[str, object]:
+def _spec(command: Command, enforced: Enforced, scratch: Path) -> dict[str, object]:
     binds = _ordered([*system.binds(), *command.root_binds]) if enforced == "namespace" else []
     if command.network and enforced == "namespace":
         binds += [Bind(Path("/etc/resolv.conf"), "/etc/resolv.conf")]
@@ -174,7 +182,6 @@ def _spec(command: Command, enforced: Enforced, scratch: Path, status: Path) -> 
             "processes": command.processes,
             "tmp": command.tmp_bytes,
         },
-        "status": str(status),
         "parent": os.getpid(),
     }
 
@@ -223,11 +230,11 @@ def _end(pid: int) -> None:
 
 
 def _answer(
-    command: Command, enforced: Enforced, status: Path, timed_out: bool, seconds: float
+    command: Command, enforced: Enforced, told: bytes, timed_out: bool, seconds: float
 ) -> Completed:
     try:
-        said = json.loads(status.read_text("utf-8"))
-    except (OSError, ValueError):
+        said = json.loads(told)
+    except ValueError:
         said = {}
     if timed_out:
         used = said.get("cpu", 0.0), said.get("rss", 0)
