@@ -77,7 +77,8 @@ def _dispatch(argv: list[str]) -> int:
     parser = Parser(prog=f"fairlead {verb.name}", description=getattr(module, "__doc__", None))
     parser.add_argument("--json", action="store_true", help="print one JSON document, and errors as JSON")
     module.configure(parser)
-    args = parser.parse_args(argv[1:])
+    # `run` splits its words itself: argparse would take a program's -- and options for ours.
+    args = module.parse(parser, argv[1:]) if hasattr(module, "parse") else parser.parse_args(argv[1:])
     code = module.run(args)
     assert isinstance(code, int)
     return code
