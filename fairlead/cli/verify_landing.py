@@ -119,7 +119,6 @@ def facts(repo: Repo, commit: Commit, envelope: bytes | None) -> Facts:
         base_tree=repo.commit(base).tree if base else "",
         message=commit.message,
         change=change.key(repo.changes(base, commit.oid)) if base else "",
-        time=commit.committer.time,
         reviewed=reviewed,
     )
 

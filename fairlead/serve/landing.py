@@ -432,6 +432,7 @@ def _decide_and_intend(state: State, hosted: Hosted, repo: Repo, entry: QueueEnt
                     settings=state.settings,
                     removed=decide.removed(keys),
                     reasons=decision.held,
+                    decided=int(time.time()),
                 ),
                 state.signer.sign,
             )

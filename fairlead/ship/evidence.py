@@ -52,6 +52,8 @@ class Evidence:
     `submitted` is the landed version's commit as pushed, `change` the change key of `base`..`commit`,
     `authors` the diff's owner and whoever else pushed a version, `verdicts` one counted pass for each
     affected target, `removed` the test targets this commit removes, `reasons` the clauses that held.
+    `decided` is when the rule was asked, in whole seconds since 1970: keys are judged as of then, and not
+    as of the commit's own dates, which its author writes.
     """
 
     base: str
@@ -70,6 +72,7 @@ class Evidence:
     settings: Settings
     removed: tuple[str, ...]
     reasons: tuple[Reason, ...]
+    decided: int
 
     def reviewed(self) -> tuple[str, ...]:
         """The commits people submitted and approved, each once: the further parents of its link."""
@@ -98,6 +101,7 @@ class Evidence:
                     "settings": self.settings.to_json(),
                     "removed": list(self.removed),
                     "reasons": [reason.to_json() for reason in self.reasons],
+                    "decided": self.decided,
                 },
             }
         )
@@ -117,7 +121,7 @@ class Evidence:
             "predicate",
             (
                 *("base", "commit", "tree", "diff", "diff_id", "version", "submitted", "change", "authors"),
-                *("keys", "verdicts", "approvals", "settings", "removed", "reasons"),
+                *("keys", "verdicts", "approvals", "settings", "removed", "reasons", "decided"),
             ),
         )
         keys = Fields(fields.raw("keys"), "pair of key statements", ("base", "candidate"))
@@ -138,6 +142,7 @@ class Evidence:
             settings=Settings.from_json(fields.raw("settings")),
             removed=fields.texts("removed"),
             reasons=fields.each("reasons", Reason.from_json),
+            decided=fields.whole("decided"),
         )
         for approval in evidence.approvals:
             _oid(approval.commit)

@@ -22,7 +22,7 @@ class Entry:
     """One request to land, not finished yet.
 
     `n` is its place; `below` are the numbers of the diffs under it in its stack; `base` is the trunk tip
-    its candidate `commit` was made for, None while it waits.
+    its candidate was made for, None while it waits.
     """
 
     n: int
@@ -31,7 +31,6 @@ class Entry:
     state: EntryState
     below: tuple[int, ...] = ()
     base: str | None = None
-    commit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,30 +65,19 @@ class Decide:
     n: int
 
 
-@dataclass(frozen=True)
-class Finish:
-    """The trunk already is at this entry's candidate: write down that it landed.
-
-    So it is after a crash between moving the trunk and recording it.
-    """
-
-    n: int
-
-
-Step = Start | Restart | Refuse | Decide | Finish
+Step = Start | Restart | Refuse | Decide
 
 
 def step(entries: Sequence[Entry], *, tip: str, landed: Collection[int]) -> Step | None:
     """The one thing to do now, or None if the queue is empty.
 
     `entries` are the unfinished ones of one trunk in any order, `landed` the numbers of the diffs that
-    have landed on it.
+    have landed on it. A land that a crash cut off between moving the trunk and recording it is the server's
+    to finish before it asks.
     """
     ordered = sorted(entries, key=lambda entry: entry.n)
     for entry in ordered:
         if entry.state == "landing":  # decided: finish it or put it back before anything else
-            if entry.commit == tip:
-                return Finish(entry.n)
             return Decide(entry.n) if entry.base == tip else Restart(entry.n)
     queued = {entry.diff for entry in ordered}
     for entry in ordered:

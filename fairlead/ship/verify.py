@@ -55,8 +55,8 @@ class Reviewed:
 class Facts:
     """What git says of a commit on the trunk.
 
-    `change` is its change key against its first parent, `time` when it was committed (seconds since 1970);
-    `reviewed` holds those of the commits that its evidence names which this repository has.
+    `change` is its change key against its first parent; `reviewed` holds those of the commits that its
+    evidence names which this repository has.
     """
 
     commit: str
@@ -65,7 +65,6 @@ class Facts:
     base_tree: str
     message: str
     change: str
-    time: int
     reviewed: Mapping[str, Reviewed]
 
 
@@ -132,8 +131,10 @@ class _Inquiry:
             if [keyid for keyid, _ in envelope.signatures] != [SERVER]:
                 raise FairleadError("the envelope does not have one signature, of the server")
             signature = envelope.signatures[0][1]
-            self.keyring.check(SERVER, NAMESPACE, envelope.signed_bytes(), signature, at=self.facts.time)
+            self.keyring.check(SERVER, NAMESPACE, envelope.signed_bytes(), signature)
             evidence = Evidence.from_statement(envelope.payload)
+            at = evidence.decided
+            self.keyring.check(SERVER, NAMESPACE, envelope.signed_bytes(), signature, at=at)
         except FairleadError as error:
             self.say("evidence", [f"its evidence does not hold: {error.what}"], "")
             return None
@@ -172,11 +173,11 @@ class _Inquiry:
         text = f"version {evidence.version} of D{evidence.diff} merged onto its base gives this tree"
         self.say("submitted", problems, text)
 
-    def statement(self, role: str, signed: Signed, commit: str, tree: str) -> Mapping[str, str]:
+    def statement(self, role: str, signed: Signed, commit: str, tree: str, at: int) -> Mapping[str, str]:
         """The keys of a key statement; {} and a problem if it is not a worker's for that tree."""
         try:
             statement = KeyStatement.from_payload(signed.payload)
-            self.signature(signed, worker_principal(statement.worker), KeyStatement.NAMESPACE)
+            self.signature(signed, worker_principal(statement.worker), KeyStatement.NAMESPACE, at)
         except FairleadError as error:
             self.say("keys", [f"the target keys of the {role} do not hold: {error.what}"], "")
             return {}
@@ -189,15 +190,15 @@ class _Inquiry:
 
     def tests(self, evidence: Evidence) -> None:
         """Every test target whose key differs from the base's has a signed pass that is enforced enough."""
-        facts = self.facts
+        facts, at = self.facts, evidence.decided
         base_commit = facts.parents[0] if facts.parents else ""
-        before = self.statement("base", evidence.base_keys, base_commit, facts.base_tree)
-        after = self.statement("commit", evidence.candidate_keys, facts.commit, facts.tree)
+        before = self.statement("base", evidence.base_keys, base_commit, facts.base_tree, at)
+        after = self.statement("commit", evidence.candidate_keys, facts.commit, facts.tree, at)
         problems, passed = [], set()
         for signed in evidence.verdicts:
             try:
                 verdict = Verdict.from_payload(signed.payload)
-                self.signature(signed, worker_principal(verdict.worker), Verdict.NAMESPACE)
+                self.signature(signed, worker_principal(verdict.worker), Verdict.NAMESPACE, at)
             except FairleadError as error:
                 problems.append(f"a verdict does not hold: {error.what}")
                 continue
@@ -265,10 +266,10 @@ class _Inquiry:
             f"{found.approvals} approvals ({authors}), enforcement {found.enforcement}, onto {found.trunk}",
         )
 
-    def signature(self, signed: Signed, principal: str, namespace: str) -> None:
+    def signature(self, signed: Signed, principal: str, namespace: str, at: int) -> None:
         if signed.signer != principal:
             raise FairleadError(f"{signed.signer} signed what {principal} should have")
-        self.keyring.check(principal, namespace, signed.payload, signed.signature, at=self.facts.time)
+        self.keyring.check(principal, namespace, signed.payload, signed.signature, at=at)
 
 
 def _absent(commit: str) -> str:

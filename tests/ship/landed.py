@@ -111,6 +111,7 @@ class Trunk:
             settings=settings,
             removed=removed(statements),
             reasons=decision.held,
+            decided=LANDING.time,
         )
         envelope = evidence.seal(told, SERVER.sign)
         self.store(told, envelope)

@@ -33,6 +33,7 @@ TOLD = Evidence(
     settings=Settings(),
     removed=("//:gone",),
     reasons=(Reason("parent", "its only parent is the trunk tip", "2" * 40),),
+    decided=1_700_000_000,
 )
 
 
@@ -109,6 +110,7 @@ def altered(**changed: object) -> bytes:
         altered(submitted="--upload-pack=x"),
         altered(approvals=[{**TOLD.approvals[0].to_json(), "commit": "HEAD"}]),
         altered(diff="12"),
+        altered(decided=1.5),
         altered(authors="author"),
         altered(more=1),
         altered(keys={"base": TOLD.base_keys.to_json()}),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.ship.queue import Decide, Entry, EntryState, Finish, Refuse, Restart, Start, step
+from fairlead.ship.queue import Decide, Entry, EntryState, Refuse, Restart, Start, step
 
 
 def test_an_empty_queue_has_nothing_to_do() -> None:
@@ -27,16 +27,12 @@ def test_one_at_a_time() -> None:
 
 @pytest.mark.parametrize("state", ["testing", "landing"])
 def test_a_candidate_of_another_tip_starts_again(state: EntryState) -> None:
-    entry = replace(Entry(1, 11, 1, "testing", base="old", commit="c"), state=state)
+    entry = replace(Entry(1, 11, 1, "testing", base="old"), state=state)
     assert step([entry], tip="new", landed=()) == Restart(1)
 
 
-def test_after_a_crash_past_the_move_it_is_finished() -> None:
-    assert step([Entry(1, 11, 1, "landing", base="old", commit="c")], tip="c", landed=()) == Finish(1)
-
-
 def test_after_a_crash_before_the_move_it_is_decided_again() -> None:
-    assert step([Entry(1, 11, 1, "landing", base="old", commit="c")], tip="old", landed=()) == Decide(1)
+    assert step([Entry(1, 11, 1, "landing", base="old")], tip="old", landed=()) == Decide(1)
 
 
 def test_a_stack_lands_from_its_bottom() -> None:
@@ -92,12 +88,10 @@ def test_every_entry_ends_and_the_order_holds(
                 assert set(entry.below) <= set(landed)
                 earlier = [e for e in queue.values() if e.n < entry.n]
                 assert all(not set(e.below) <= set(landed) for e in earlier), "an older one was ready"
-                queue[entry.n] = replace(
-                    entry, state="testing", base=tips[-1], commit=f"c{entry.n}-{tips[-1]}"
-                )
+                queue[entry.n] = replace(entry, state="testing", base=tips[-1])
             case Restart():
                 assert entry.base != tips[-1]
-                queue[entry.n] = replace(entry, state="waiting", base=None, commit=None)
+                queue[entry.n] = replace(entry, state="waiting", base=None)
             case Refuse():
                 del queue[entry.n]
             case Decide():
@@ -107,11 +101,9 @@ def test_every_entry_ends_and_the_order_holds(
                 elif entry.state == "testing":
                     queue[entry.n] = replace(entry, state="landing")
                 else:
-                    tips.append(entry.commit or "")
-            case Finish():
-                assert entry.commit == tips[-1]
-                landed.append(entry.diff)
-                del queue[entry.n]
+                    tips.append(f"c{entry.n}")
+                    landed.append(entry.diff)
+                    del queue[entry.n]
     assert not queue
     for n in landed:
         assert good[n]

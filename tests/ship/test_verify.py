@@ -133,6 +133,7 @@ def test_no_field_can_be_changed_by_anyone_but_the_server(landing: tuple[Landing
 #: below. Several fields changed to agree with each other can also tell another number of the diff.)
 ON_ITS_WORD = {
     ("version",),
+    ("decided",),
     ("authors", 0),
     ("approvals", 0, "person"),
     ("approvals", 1, "person"),
@@ -326,9 +327,17 @@ def test_a_verifier_can_demand_more_than_the_settings(landing: tuple[Landing, Fa
 def test_a_key_that_was_not_yet_or_no_longer_valid_is_found(landing: tuple[Landing, Facts]) -> None:
     told, known = landing
     server, worker = KEYRING.entries
-    good = AllowedSigners((server, replace(worker, valid_before=known.time)))
+    for late in (
+        replace(server, valid_before=told.evidence.decided - 1),
+        replace(server, valid_after=told.evidence.decided + 1),
+    ):
+        assert not verify(known, told.envelope, AllowedSigners((late, worker))).good
+    good = AllowedSigners((server, replace(worker, valid_before=told.evidence.decided)))
     assert verify(known, told.envelope, good).good
-    for bad in (replace(worker, valid_before=known.time - 1), replace(worker, valid_after=known.time + 1)):
+    for bad in (
+        replace(worker, valid_before=told.evidence.decided - 1),
+        replace(worker, valid_after=told.evidence.decided + 1),
+    ):
         assert not verify(known, told.envelope, AllowedSigners((server, bad))).good
 
 
