@@ -37,7 +37,7 @@ def find(
     left_out = [glob(pattern) for pattern in exclude]
     changed = _changed(repo, since) if repo and since is not None else None
     found: dict[str, SourceFile] = {}
-    for path in _expand(cwd, paths or ["."], repo):
+    for path in _expand(cwd, paths) if paths else _below(repo, cwd):
         real = os.path.realpath(path)
         inside = os.path.relpath(real, base)
         if any(pattern.fullmatch(inside) for pattern in left_out):
@@ -61,16 +61,19 @@ def glob(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts) + "(?:/.*)?", re.DOTALL)
 
 
-def _expand(cwd: Path, paths: Iterable[str], repo: Repo | None) -> Iterator[Path]:
+def _expand(cwd: Path, paths: Iterable[str]) -> Iterator[Path]:
     for name in paths:
         path = cwd / name
         if path.is_file():
             yield path
         elif path.is_dir():
-            own = repo if repo and path.resolve().is_relative_to(repo.path) else _repository(path)
-            yield from _tracked(own, path) if own else _walk(path)
+            yield from _below(_repository(path), path)
         else:
             raise UsageError(f"there is no file or folder {name}", where=name, remedy="check the path")
+
+
+def _below(repo: Repo | None, folder: Path) -> Iterator[Path]:
+    return _tracked(repo, folder) if repo else _walk(folder)
 
 
 def _repository(folder: Path) -> Repo | None:

@@ -65,7 +65,9 @@ def _refusal(data: bytes) -> tuple[int, int, str] | None:
         reason = error.msg.partition(" (<source>")[0]
         if "too many nested" in reason:
             reason = _TOO_DEEP
-        return error.lineno or 1, max(error.offset or 1, 1), reason
+        if not error.lineno:  # null bytes have no place, nor has an unknown encoding
+            return *_place(data, max(data.find(b"\0"), 0)), reason
+        return error.lineno, max(error.offset or 1, 1), reason
     except ValueError as error:  # null bytes, in some versions
         return *_place(data, max(data.find(b"\0"), 0)), str(error)
     finally:
