@@ -12,19 +12,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from fairlead.errors import MachineryError, UsageError
-from fairlead.launch import cache, fetch, manifest
+from fairlead.launch import cache, manifest
 
 _COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  # what CPython may set LC_CTYPE to when the locale is C
 
 
-def run(path: str, args: Sequence[str], *, say: fetch.Say = fetch.silent) -> NoReturn:
+def run(path: str, args: Sequence[str], *, say: Callable[[str], None] = lambda _: None) -> NoReturn:
     """Become the executable that the manifest at `path` names, with `args`, fetching it first if need be.
 
-    Returns only by raising: UsageError for the manifest or the artifact, MachineryError for the rest.
+    `say` hears of waits. Returns only by raising: UsageError for the manifest or the artifact,
+    MachineryError for the rest.
     """
     try:
         with open(path, "rb") as file:
@@ -42,6 +43,8 @@ def run(path: str, args: Sequence[str], *, say: fetch.Say = fetch.silent) -> NoR
     restore_environment()
     _touch(executable)
     _exec(executable, argv)
+    from fairlead.launch import fetch  # a warm run needs none of what fetching loads
+
     fetch.ensure(entry, location, where=_shown(path), say=say)
     _touch(executable)
     _exec(executable, argv)

@@ -35,17 +35,21 @@ Maker = Answer | Callable[[Asked], Answer]
 
 
 class Web:
-    """`web.answers[path]` is an Answer, a function of the request, or a list of these used up in turn."""
+    """`web.answers[path]` is an Answer, a function of the request, or a list of these used up in turn.
+
+    A path without an answer gets `web.otherwise`.
+    """
 
     def __init__(self, server: ThreadingHTTPServer, scheme: str) -> None:
         self.port = server.server_address[1]
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.answers: dict[str, Maker | list[Maker]] = {}
+        self.otherwise: Maker = Answer(404, b"nothing here")
         self.asked: list[Asked] = []
 
     def answer(self, asked: Asked) -> Answer:
         self.asked.append(asked)
-        made = self.answers.get(asked.path, Answer(404, b"nothing here"))
+        made = self.answers.get(asked.path, self.otherwise)
         if isinstance(made, list):
             made = made.pop(0) if len(made) > 1 else made[0]
         return made if isinstance(made, Answer) else made(asked)
