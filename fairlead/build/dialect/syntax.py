@@ -496,7 +496,7 @@ class _Check:
             node.value = self.expression(node.value)
             return _call("$dict", node) if self.is_bzl else node
         node.elt = self.expression(node.elt)
-        return _call("$list", node) if self.is_bzl else node  # type: ignore[no-any-return]
+        return _call("$list", node) if self.is_bzl else node
 
     def gone_through(self, node: ast.expr) -> ast.expr:
         return _call("$iter", self.expression(node))
@@ -505,7 +505,7 @@ class _Check:
         for value in node.values:
             if isinstance(value, ast.FormattedValue):
                 if not isinstance(value.value, ast.Name) or value.conversion != -1 or value.format_spec:
-                    self.refuse(value, "an f-string holds plain names only", 'use "{}".format(x)')
+                    self.refuse(node, "an f-string holds plain names only", 'use "{}".format(x)')
                 value.value = _call("$text", self.load_name(value.value))
         return node  # type: ignore[no-any-return]
 

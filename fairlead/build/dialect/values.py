@@ -147,7 +147,7 @@ class FrozenDict(Dict):
     def _refuse(self, *_args: Any, **_named: Any) -> NoReturn:
         _frozen("dict")
 
-    __setitem__ = pop = popitem = clear = update = setdefault = __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = pop = popitem = clear = update = setdefault = __ior__ = _refuse
 
 
 def take_first(table: dict[Any, Any]) -> tuple[Any, Any]:
