@@ -20,6 +20,11 @@ _WORD = re.compile(r"\w+|\s+|[^\w\s]")
 LONGEST = 1_000
 #: The share of a line's visible text that must be kept for the pair to count as an edit of one line.
 KEPT = 0.35
+#: Comparing words costs up to their number cubed, and a patch comes from outside. So what differs between
+#: the common beginning and end of two lines is compared word by word only up to this many words (about
+#: 2 ms at worst), and is marked as a whole beyond. Runs of more than RUN lines are not compared at all.
+WORDS = 48
+RUN = 200
 
 
 def spans(old: str, new: str) -> tuple[Spans, Spans]:
@@ -27,16 +32,20 @@ def spans(old: str, new: str) -> tuple[Spans, Spans]:
     if old == new or len(old) > LONGEST or len(new) > LONGEST:
         return (), ()
     left, right = _WORD.findall(old), _WORD.findall(new)
-    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
-    blocks = matcher.get_matching_blocks()
-    kept = sum(len("".join(left[block.a : block.a + block.size]).strip()) for block in blocks)
-    if kept < KEPT * max(len(old.strip()), len(new.strip())):
+    start = _shared(left, right)
+    end = _shared(left[start:][::-1], right[start:][::-1])
+    middle = left[start : len(left) - end], right[start : len(right) - end]
+    if max(map(len, middle)) <= WORDS:
+        codes = difflib.SequenceMatcher(None, *middle, autojunk=False).get_opcodes()
+    else:
+        codes = [("replace", 0, len(middle[0]), 0, len(middle[1]))]
+    changed = [(start + a, start + b, start + c, start + d) for tag, a, b, c, d in codes if tag != "equal"]
+    gone = sum(len("".join(left[a:b]).strip()) for a, b, _, _ in changed)
+    come = sum(len("".join(right[c:d]).strip()) for _, _, c, d in changed)
+    visible = len(old.strip()), len(new.strip())
+    if min(visible[0] - gone, visible[1] - come) < KEPT * max(visible):
         return (), ()
-    changed = [operation for operation in matcher.get_opcodes() if operation[0] != "equal"]
-    return (
-        _ranges(left, [(start, end) for _, start, end, _, _ in changed]),
-        _ranges(right, [(start, end) for _, _, _, start, end in changed]),
-    )
+    return _ranges(left, [edit[:2] for edit in changed]), _ranges(right, [edit[2:] for edit in changed])
 
 
 def of_hunk(hunk: Hunk) -> dict[int, Spans]:
@@ -50,11 +59,20 @@ def of_hunk(hunk: Hunk) -> dict[int, Spans]:
         elif line.kind == "+":
             added.append(index)
         else:
-            for left, right in zip(removed, added, strict=False):
+            pairs = zip(removed, added, strict=False) if max(len(removed), len(added)) <= RUN else ()
+            for left, right in pairs:
                 old, new = spans(hunk.lines[left].text, hunk.lines[right].text)
                 found.update({at: ranges for at, ranges in ((left, old), (right, new)) if ranges})
             removed, added = ([index] if line.kind == "-" else []), []
     return found
+
+
+def _shared(left: Sequence[str], right: Sequence[str]) -> int:
+    """How many words two lists have in common at their beginning."""
+    for index, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
+            return index
+    return min(len(left), len(right))
 
 
 def _ranges(words: Sequence[str], pieces: Sequence[Span]) -> Spans:

@@ -263,7 +263,7 @@ class _Inquiry:
         self.say(
             "settings",
             problems,
-            f"{found.approvals} approvals ({authors}), enforcement {found.enforcement}, onto {found.trunk}",
+            f"approvals asked: {found.approvals} ({authors}), enforcement {found.enforcement}, onto {found.trunk}",
         )
 
     def signature(self, signed: Signed, principal: str, namespace: str, at: int) -> None:

@@ -62,6 +62,25 @@ def test_very_long_lines_are_left_alone() -> None:
     assert spans("a " * LONGEST, "b " * LONGEST) == ((), ())
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("a " * 490, "b a " * 240), (".," * 490, ",." * 490), ("a b c d " * 120, "d c b a " * 120)],
+)
+def test_no_line_takes_long(old: str, new: str) -> None:
+    """Patches come from outside: the first of these took 2 seconds before there was a limit."""
+    import time
+
+    start = time.process_time()
+    spans(old, new)
+    assert time.process_time() - start < 0.05
+
+
+def test_a_long_middle_is_marked_as_a_whole() -> None:
+    head, tail = "keep_" * 30 + " ", " " + "tail_" * 30
+    left, right = spans(head + "x " * 60 + "1" + tail, head + "y " * 60 + "1" + tail)
+    assert left == ((len(head), len(head) + 121 - 2),) == right
+
+
 def test_lines_of_a_run_are_paired_in_order() -> None:
     patch = (
         b"diff --git a/x b/x\nindex 1..2 100644\n--- a/x\n+++ b/x\n@@ -1,5 +1,5 @@\n"
