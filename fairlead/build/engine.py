@@ -1,12 +1,12 @@
 """Builds and tests the targets of a plan: decides what need not be done, and does the rest at once.
 
-The engine walks the actions in the plan's order of dependence. For each it computes the key and looks it up; what the
-cache does not know goes to a pool of threads, each of which spawns one sandboxed program and waits for it. Tests come
-last: first those whose target key has no pass are picked, then only what *these* need is built, so that a call that
-finds every verdict runs nothing at all.
+The engine walks the actions in the plan's order of dependence. For each it computes the key and looks it
+up; what the cache does not know goes to a pool of threads, each of which spawns one sandboxed program and
+waits for it. Tests come last: first those whose target key has no pass are picked, then only what *these*
+need is built, so that a call that finds every verdict runs nothing at all.
 
-One lock a store: two builds of one project take turns. Results are recorded as each action ends, so a build that is
-stopped loses only what was running.
+One lock a store: two builds of one project take turns. Results are recorded as each action ends, so a build
+that is stopped loses only what was running.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Event:
 
 @dataclass(frozen=True)
 class BuildReport:
-    """What a build did: label -> paths of its outputs under the root, and how many actions ran or were known."""
+    """What a build did: label -> paths of its outputs under the root, and how many actions ran or were
+    known."""
 
     outputs: Mapping[str, tuple[str, ...]]
     ran: int
@@ -94,7 +95,8 @@ class _Made:
 class Engine:
     """Builds and tests one plan over one tree.
 
-    `root` is the folder under which outputs appear; None keeps them in the store (a tree that is not on disk).
+    `root` is the folder under which outputs appear; None keeps them in the store (a tree that is not on
+    disk).
     """
 
     def __init__(
@@ -139,7 +141,8 @@ class Engine:
     def build(self, labels: Sequence[str]) -> BuildReport:
         """Build the targets and put their outputs under the root's fairlead-out.
 
-        The first failing action's error is raised when the actions beside it have ended; what they made is kept.
+        The first failing action's error is raised when the actions beside it have ended; what they made is
+        kept.
         """
         started = time.monotonic()
         self._known(labels)
@@ -357,9 +360,7 @@ class Engine:
     def _known(self, labels: Iterable[str]) -> None:
         for label in labels:
             if label not in self.plan.targets:
-                raise UsageError(
-                    f"there is no target {label}", remedy=did_you_mean(label, self.plan.targets)
-                )
+                raise UsageError(f"there is no target {label}", remedy=did_you_mean(label, self.plan.targets))
 
     def _toolchains(self, labels: Iterable[str]) -> dict[str, Environment]:
         with self._environment_lock:

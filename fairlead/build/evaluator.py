@@ -1,18 +1,17 @@
 """Evaluates a project's BUCK files apart from this process, for code that nobody has reviewed yet.
 
-The dialect is not a security border: a BUCK file that finds a way out of it is a Python program. So a worker
-evaluates in a child without network, rights, home folder or server, which sees the tree read-only and can write
-to nothing but its answer. That is read as hostile data: bounded in size, checked field by field, and held against the tree,
-since a compromised child may answer anything. What it can still do is describe its *own* project wrongly, and the
-project's author could have done that in the BUCK file.
+The dialect is not a security border: a BUCK file that finds a way out of it is a Python program. So a
+worker evaluates in a child without network, rights, home folder or server, which sees the tree read-only
+and can write to nothing but its answer. That is read as hostile data: bounded in size, checked field by
+field, and held against the tree, since a compromised child may answer anything. What it can still do is
+describe its *own* project wrongly, and the project's author could have done that in the BUCK file.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import stat
-import sys
+import signal
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -139,7 +138,8 @@ def child(root: str, patterns: Sequence[str]) -> None:
 
 
 def _package() -> Path:
-    """What to show the child so that it can import fairlead: the package's folder, or the zip that holds it."""
+    """What to show the child so that it can import fairlead: the package's folder, or the zip that holds
+    it."""
     folder = Path(__file__).resolve().parent.parent
     if folder.is_dir():
         return folder

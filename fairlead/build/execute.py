@@ -1,12 +1,12 @@
 """One action: its key, what the cache knows, and running it.
 
-The key names everything that an action can see: its command, its environment, the bytes and modes of its sources, the
-content of its inputs, its toolchains and the platform. Because an action sees nothing else (stage.py), equal keys have
-equal outputs, and a result may be kept for as long as its blobs are there. A result whose blob has gone is no result:
-the action runs again.
+The key names everything that an action can see: its command, its environment, the bytes and modes of its
+sources, the content of its inputs, its toolchains and the platform. Because an action sees nothing else
+(stage.py), equal keys have equal outputs, and a result may be kept for as long as its blobs are there. A
+result whose blob has gone is no result: the action runs again.
 
-Only a run that ended with exit code 0, made every declared output and left its inputs alone is recorded, and the
-record comes last: whatever kills us before it costs a rerun, not a wrong answer.
+Only a run that ended with exit code 0, made every declared output and left its inputs alone is recorded,
+and the record comes last: whatever kills us before it costs a rerun, not a wrong answer.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ class Cache:
         try:
             found = json.loads(data)
             outputs = {path: manifest.decode(self._blob(name)) for path, name in found["outputs"].items()}
-            whole = all(self._present(file) for content in outputs.values() for file in manifest.files(content))
+            whole = all(
+                self._present(file) for content in outputs.values() for file in manifest.files(content)
+            )
         except (MachineryError, ValueError, KeyError, TypeError):
             whole = False
         if not whole:
@@ -191,7 +193,9 @@ class Executor:
                 found = manifest.below(content, path[len(made) + 1 :])
                 if found is not None:
                     return found
-        raise WorkFailed(f"{path} is not there", where=action.owner, remedy="the action that makes it did not")
+        raise WorkFailed(
+            f"{path} is not there", where=action.owner, remedy="the action that makes it did not"
+        )
 
     def _run_program(
         self,
@@ -252,10 +256,9 @@ def last_lines(store: Store, log: str, count: int = LAST_LINES) -> str:
     return "".join(f"\n  | {line}" for line in clean)
 
 
-def command_line(
-    action: Action, root: Path, environments: Mapping[str, Environment]
-) -> str:
+def command_line(action: Action, root: Path, environments: Mapping[str, Environment]) -> str:
     """A line for a shell that repeats a "run" action in the project's folder, without the sandbox."""
+
     def resolved(text: str) -> str:
         for label, environment in environments.items():
             text = text.replace(f"{{toolchain:{label}}}", str(environment.folder))

@@ -1,7 +1,8 @@
 """What an action made: a file, or a folder of files, as names of blobs.
 
-A manifest is all that the engine keeps of an output. Its digest stands for the output in the keys of whatever reads
-it, so an action that makes the same bytes again changes nothing downstream. Times and owners are not part of it.
+A manifest is all that the engine keeps of an output. Its digest stands for the output in the keys of
+whatever reads it, so an action that makes the same bytes again changes nothing downstream. Times and owners
+are not part of it.
 
 Collecting trusts nothing: a program may leave a link to /etc/shadow where a file should be. Links are never
 followed; they may stand inside a folder, if they stay inside it, and are refused everywhere else.
@@ -138,9 +139,7 @@ def collect(path: Path, blobs: Blobs, *, folder: bool, name: str) -> Manifest:
         ) from None
     if folder:
         if not stat.S_ISDIR(found.st_mode):
-            raise WorkFailed(
-                f"{name} is declared as a folder, but the action made {_kind(found.st_mode)}"
-            )
+            raise WorkFailed(f"{name} is declared as a folder, but the action made {_kind(found.st_mode)}")
         return Folder(dict(sorted(_collect_folder(path, "", blobs, name))))
     if not stat.S_ISREG(found.st_mode):
         raise WorkFailed(f"{name} is declared as a file, but the action made {_kind(found.st_mode)}")

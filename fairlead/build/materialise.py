@@ -1,8 +1,8 @@
 """Puts outputs where people look for them: copies under fairlead-out, written whole or not at all.
 
-Copies, not links to the store's blobs: whoever edits a file in fairlead-out must not edit the answer to a key. What
-already stands there with the right content is left alone, which is known without reading it: the sizes and times of
-the files are remembered from when they were written.
+Copies, not links to the store's blobs: whoever edits a file in fairlead-out must not edit the answer to a
+key. What already stands there with the right content is left alone, which is known without reading it: the
+sizes and times of the files are remembered from when they were written.
 """
 
 from __future__ import annotations

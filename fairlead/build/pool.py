@@ -1,7 +1,7 @@
 """Jobs that need each other, run by a few threads.
 
-Threads, not processes or tasks: a job spends its time waiting for a program that it spawned. Results are handed to
-the calling thread, so what they are gathered in needs no lock.
+Threads, not processes or tasks: a job spends its time waiting for a program that it spawned. Results are
+handed to the calling thread, so what they are gathered in needs no lock.
 """
 
 from __future__ import annotations

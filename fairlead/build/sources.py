@@ -1,8 +1,8 @@
 """Source files as the build sees them: identity for keys, bytes for stages, from whatever tree they live in.
 
-A source goes into the store before anything reads it, under the digest that the keys were computed from. An editor
-that saves while a build runs thus cannot give an action other bytes than its key says: the digest differs and the
-build stops, rather than recording an answer to another question.
+A source goes into the store before anything reads it, under the digest that the keys were computed from. An
+editor that saves while a build runs thus cannot give an action other bytes than its key says: the digest
+differs and the build stops, rather than recording an answer to another question.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""The folder in which one action or test runs: its declared sources and inputs, and nothing else of the project.
+"""The folder in which one action or test runs: its declared sources and inputs, and nothing else of the
+project.
 
-In a namespace the folder is seen read-only at /project and its files are the store's own (hard links); only the
-folders that hold outputs are writable, and what else stands in those is copied. Without namespaces everything is a
-copy, for nothing would keep a program from writing into a shared file; after such a run the inputs are compared with
-what was staged, and a run that changed one is not recorded.
+In a namespace the folder is seen read-only at /project and its files are the store's own (hard links); only
+the folders that hold outputs are writable, and what else stands in those is copied. Without namespaces
+everything is a copy, for nothing would keep a program from writing into a shared file; after such a run the
+inputs are compared with what was staged, and a run that changed one is not recorded.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ ENVIRONMENT: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Environment:
-    """A toolchain's environment on this machine: its folder, where it is seen inside, and what it stands on."""
+    """A toolchain's environment on this machine: its folder, where it is seen inside, and what it stands
+    on."""
 
     folder: Path
     key: str
@@ -57,7 +59,8 @@ class Environment:
 
 @dataclass
 class Stage:
-    """One run's folder, below `root`, which must not exist. Fill it, `run` in it, collect outputs, `remove` it."""
+    """One run's folder, below `root`, which must not exist. Fill it, `run` in it, collect outputs, `remove`
+    it."""
 
     root: Path
     blobs: Blobs
@@ -88,9 +91,7 @@ class Stage:
         target = self.project / path
         manifest.place(content, target, self.blobs, link=link)
         if not link:
-            inner = (
-                [target] if isinstance(content, File) else [target / name for name in content.entries]
-            )
+            inner = [target] if isinstance(content, File) else [target / name for name in content.entries]
             self._copies.update((file, _signature(file)) for file in inner if not file.is_symlink())
 
     def run(
@@ -131,13 +132,14 @@ class Stage:
         return sandbox.run(command, cancel=cancel)
 
     def check_disk(self) -> None:
-        """After a run that failed: MachineryError if the disk is full, for then nothing it said can be relied on."""
+        """After a run that failed: MachineryError if the disk is full, for then nothing it said can be
+        relied on."""
         seen = os.statvfs(self.root)
         if seen.f_bavail * seen.f_frsize < _FULL or (seen.f_files and seen.f_favail == 0):
             raise MachineryError(
                 "the disk ran full while the program ran: No space left on device",
                 where=str(self.root.parent),
-                remedy="free some space on that disk, or move the store (FAIRLEAD_STORE_DIR), and run it again",
+                remedy="free some space on that disk, or set FAIRLEAD_STORE_DIR, and run it again",
             )
 
     def check_inputs(self) -> None:

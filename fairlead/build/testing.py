@@ -1,8 +1,8 @@
 """One test: running it apart, and what may be believed of an earlier run.
 
-A pass is kept under the target key and found again as long as nothing that the test depends on changes. A failure is
-shown and its log kept, but never reused: the next call runs the test again. A pass counts again only if it was at
-least as closely confined as is asked for now.
+A pass is kept under the target key and found again as long as nothing that the test depends on changes. A
+failure is shown and its log kept, but never reused: the next call runs the test again. A pass counts again
+only if it was at least as closely confined as is asked for now.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ Outcome: TypeAlias = Literal["pass", "fail", "timeout", "error"]
 
 @dataclass(frozen=True)
 class TestResult:
-    """A verdict. `error` means that the test could not be run (its inputs failed to build, its command is not there).
+    """A verdict. `error` means that the test could not be run (its inputs failed to build, its command is
+    not there).
 
-    `log` is the digest of its output in the store; `seconds` is the time of the run that gave the verdict, also
-    when that run is an earlier one (`reused`). `detail` is one line on how it ended.
+    `log` is the digest of its output in the store; `seconds` is the time of the run that gave the verdict,
+    also when that run is an earlier one (`reused`). `detail` is one line on how it ended.
     """
 
     __test__ = False
@@ -99,7 +100,8 @@ def run(
     scratch: Path,
     cancel: threading.Event,
 ) -> TestResult:
-    """Run one test now. A test that cannot be started is an "error" result; a full disk is a MachineryError."""
+    """Run one test now. A test that cannot be started is an "error" result; a full disk is a
+    MachineryError."""
     stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (), environments)
     try:
         for path in spec.sources:

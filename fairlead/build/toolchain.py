@@ -1,14 +1,16 @@
 """A Python environment made from a hash-locked requirements file, kept in the store under its key.
 
-The key is a digest of the lock's bytes, the interpreter asked for and the interpreter found, so an environment is
-made once for each and never changed. Wheels only, each with its hash, no dependencies beyond the lock: nothing of a
-package runs while it is installed. What the interpreter itself has in site-packages is not part of it.
+The key is a digest of the lock's bytes, the interpreter asked for and the interpreter found, so an
+environment is made once for each and never changed. Wheels only, each with its hash, no dependencies beyond
+the lock: nothing of a package runs while it is installed. What the interpreter itself has in site-packages
+is not part of it.
 
-The lock may hold pinned names with hashes and nothing else. An option or an address in it would let a submitted
-change choose where this machine fetches from; indexes and proxies belong in the user's own pip or uv settings.
+The lock may hold pinned names with hashes and nothing else. An option or an address in it would let a
+submitted change choose where this machine fetches from; indexes and proxies belong in the user's own pip or
+uv settings.
 
-Rejected: `venv` (Debian ships it apart, and its scripts name the folder they were made in) and pip's `--target`
-(no console scripts, no environment that `python` recognises).
+Rejected: `venv` (Debian ships it apart, and its scripts name the folder they were made in) and pip's
+`--target` (no console scripts, no environment that `python` recognises).
 """
 
 from __future__ import annotations
@@ -36,12 +38,12 @@ BEFORE_COMPLETE = crashpoint.declare(
 )
 _MARK = ".complete"
 _PINNED = re.compile(
-    r"(?P<name>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:\[[A-Za-z0-9._, -]*\])?\s*==\s*(?P<version>[^\s;@]+)"
-    r"\s*(?:;(?P<marker>[^@]*?))?(?P<hashes>(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)+)"
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]*\])?\s*==\s*[^\s;@]+"
+    r"\s*(?:;[^@]*?)?(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)+"
 )
 _SCRIPT = (
     "#!/bin/sh\n"
-    "'''exec' \"$(dirname -- \"$0\")/python\" \"$0\" \"$@\"\n"
+    '\'\'\'exec\' "$(dirname -- "$0")/python" "$0" "$@"\n'
     "' '''\n"
 )  # sh sees two empty strings and exec, Python one text: the script finds the python beside it
 
@@ -101,7 +103,8 @@ def record(toolchain: Toolchain, lock_digest: str) -> Record:
 
 
 def check_lock(text: str, where: str) -> list[str]:
-    """The requirements of a lock, one a line; UsageError at the first line that is not name==version with hashes."""
+    """The requirements of a lock, one a line; UsageError at the first line that is not name==version with
+    hashes."""
     found = []
     lines = text.replace("\\\r\n", "\\\n").split("\n")
     number = 0
@@ -118,7 +121,7 @@ def check_lock(text: str, where: str) -> list[str]:
             raise UsageError(
                 f"a lock holds name==version with --hash only, not: {line.split(' --hash')[0][:80]}",
                 where=f"{where}:{first}",
-                remedy="make it with `uv pip compile --generate-hashes`; indexes belong in pip's or uv's settings",
+                remedy="make it with `uv pip compile --generate-hashes`; an index belongs in uv's settings",
             )
         found.append(" ".join(line.split()))
     return found
@@ -131,9 +134,11 @@ def environment(
     *,
     on_install: Callable[[str], None] = lambda _: None,
 ) -> Environment:
-    """The environment of `toolchain`, whose lock has the bytes `data`; installed now if it is not in the store.
+    """The environment of `toolchain`, whose lock has the bytes `data`; installed now if it is not in the
+    store.
 
-    UsageError for a lock or interpreter that cannot be used, MachineryError if the installer or the disk fails.
+    UsageError for a lock or interpreter that cannot be used, MachineryError if the installer or the disk
+    fails.
     """
     key = store.put_record(record(toolchain, digest.of_bytes(data)))
     folder = store.root / "environments" / key
@@ -210,7 +215,13 @@ def _installer(folder: Path, listing: Path) -> list[str]:
             where=sys.prefix,
             remedy="install one of them into the environment that fairlead runs in, such as `pip install uv`",
         )
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-compile", "--no-warn-script-location"]
+    quiet = [
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-compile",
+        "--no-warn-script-location",
+    ]
     return [sys.executable, "-m", "pip", "--python", python, "install", *quiet, *wanted]
 
 
@@ -224,7 +235,9 @@ def _uv() -> str | None:
 def _run(command: list[str], folder: Path, toolchain: Toolchain) -> None:
     hidden = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "UV_PYTHON")
     env = {name: value for name, value in os.environ.items() if name not in hidden}
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=env, cwd=folder, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", env=env, cwd=folder, check=False
+    )
     if done.returncode:
         lines = (done.stderr or done.stdout).strip().splitlines()[-12:]
         full = any("No space left on device" in line for line in lines)
@@ -233,7 +246,7 @@ def _run(command: list[str], folder: Path, toolchain: Toolchain) -> None:
             where=toolchain.lock,
             remedy="free some space on that disk and run it again"
             if full
-            else "check the lock's versions and hashes, that each has a wheel for this machine, and the network",
+            else "check the lock's versions and hashes, that each has a wheel for here, and the network",
         )
 
 

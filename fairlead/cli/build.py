@@ -1,7 +1,7 @@
 """Build targets: run what the store does not know, and put the outputs under fairlead-out.
 
-A pattern is //package:name, //package: (all of a package) or //package/... (all below a folder); without // it is
-meant from the current folder.
+A pattern is //package:name, //package: (all of a package) or //package/... (all below a folder); without //
+it is meant from the current folder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from fairlead.cli import project, terminal
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("patterns", nargs="+", metavar="PATTERN", help="what to build, such as //... or //a:b")
+    parser.add_argument(
+        "patterns", nargs="+", metavar="PATTERN", help="what to build, such as //... or //a:b"
+    )
     project.add_options(parser)
 
 
@@ -41,4 +43,5 @@ def run(args: argparse.Namespace) -> int:
 def summary(targets: int, ran: int, known: int, seconds: float) -> str:
     """The last line: what was done, and what did not have to be."""
     work = f"{project.counted(ran, 'action')} ran" if ran else "no action ran"
-    return f"{project.counted(targets, 'target')} built: {work}, {known} known already  ({terminal.seconds(seconds)})"
+    built = f"{project.counted(targets, 'target')} built"
+    return f"{built}: {work}, {known} known already  ({terminal.seconds(seconds)})"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fairlead.build.sandbox import Requested
     from fairlead.build.tree import Tree
 
-LEVELS = ("auto", "namespace", "none")
+LEVELS: tuple[Requested, ...] = ("auto", "namespace", "none")
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def sandbox_level(args: argparse.Namespace, project: Project) -> Requested:
     """The level asked for on the command line, else in the settings; UsageError for an unknown one."""
-    level = args.sandbox or project.settings.text("build.sandbox")
-    if level == "auto" or level == "namespace" or level == "none":
-        return level
+    level: str = args.sandbox or project.settings.text("build.sandbox")
+    for known in LEVELS:
+        if level == known:
+            return known
     raise UsageError(
         f"there is no sandbox level {level}",
         where=project.settings.source("build.sandbox"),

@@ -1,8 +1,8 @@
 """Test targets: a test that has passed with the same key is not run again.
 
-A pattern is //package:name, //package: (all of a package) or //package/... (all below a folder); without // it is
-meant from the current folder. With --rev the files are those of a commit, whatever is on disk: together with
---no-test-cache this replays a verdict of the landing evidence, and prints the key to compare.
+A pattern is //package:name, //package: (all of a package) or //package/... (all below a folder); without //
+it is meant from the current folder. With --rev the files are those of a commit, whatever is on disk:
+together with --no-test-cache this replays a verdict of the landing evidence, and prints the key to compare.
 """
 
 from __future__ import annotations

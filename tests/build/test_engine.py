@@ -1,4 +1,5 @@
-"""Plans made by hand, run by the real engine in real sandboxes: what runs, what does not, and what is refused."""
+"""Plans made by hand, run by the real engine in real sandboxes: what runs, what does not, and what is
+refused."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def target(name: str, outputs: tuple[str, ...] = (), **more: object) -> Target:
     return Target(**(given | more))  # type: ignore[arg-type]
 
 
-def plan(*actions: Action, tests: Mapping[str, TestSpec] | None = None, deps: Mapping[str, tuple[str, ...]] = {}) -> Plan:
+def plan(
+    *actions: Action, tests: Mapping[str, TestSpec] | None = None, deps: Mapping[str, tuple[str, ...]] = {}
+) -> Plan:
     """A plan with one target for each owner of an action and each test."""
     targets: dict[str, Target] = {}
     for step in actions:
@@ -61,7 +64,12 @@ def plan(*actions: Action, tests: Mapping[str, TestSpec] | None = None, deps: Ma
         targets[step.owner] = target(name, outputs, sources=sources, attrs=attrs, deps=deps.get(name, ()))
     for name, spec in (tests or {}).items():
         targets[f"//p:{name}"] = target(
-            name, rule="sh_test", test=spec, sources=spec.sources, deps=deps.get(name, ()), attrs={"argv": list(spec.argv)}
+            name,
+            rule="sh_test",
+            test=spec,
+            sources=spec.sources,
+            deps=deps.get(name, ()),
+            attrs={"argv": list(spec.argv)},
         )
     return Plan(targets, actions, {}, tuple(sorted(targets)))
 
@@ -100,7 +108,14 @@ class Yard:
         tree = DiskTree(self.root)
         level = more.pop("sandbox", self.level)
         return Engine(
-            self.store, self.root, tree, plan, sandbox=level, jobs=2, on_event=self.events.append, **more  # type: ignore[arg-type]
+            self.store,
+            self.root,
+            tree,
+            plan,
+            sandbox=level,
+            jobs=2,
+            on_event=self.events.append,
+            **more,  # type: ignore[arg-type]
         )
 
     def build(self, plan: Plan, *labels: str) -> BuildReport:
@@ -128,7 +143,9 @@ def chain() -> Plan:
     """a.txt -> upper case -> with a line appended."""
     first = action("up", "up.txt", f"tr a-z A-Z < p/a.txt > {out('up', 'up.txt')}", sources=("p/a.txt",))
     second = action(
-        "more", "more.txt", f"cat {out('up', 'up.txt')} > {out('more', 'more.txt')}; echo end >> {out('more', 'more.txt')}",
+        "more",
+        "more.txt",
+        f"cat {out('up', 'up.txt')} > {out('more', 'more.txt')}; echo end >> {out('more', 'more.txt')}",
         inputs=(out("up", "up.txt"),),
     )
     return plan(first, second, deps={"more": ("//p:up",)})
@@ -205,7 +222,9 @@ def test_a_blob_that_went_missing_is_made_again(yard: Yard, damage: str) -> None
 def test_an_action_sees_what_it_declares_and_nothing_else(yard: Yard) -> None:
     yard.write("p/a.txt", "declared\n")
     yard.write("p/b.txt", "undeclared\n")
-    seen = action("see", "seen", f"x=$(find . -type f); (echo $x; env) > {out('see', 'seen')}", sources=("p/a.txt",))
+    seen = action(
+        "see", "seen", f"x=$(find . -type f); (echo $x; env) > {out('see', 'seen')}", sources=("p/a.txt",)
+    )
     os.environ["FAIRLEAD_TEST_SECRET"] = "s3cret"
     try:
         yard.build(plan(seen))
@@ -224,12 +243,25 @@ def test_write_copy_and_link_tree_make_files_without_running_a_program(yard: Yar
         action("w", "w.sh", "", kind="write", argv=(), content="#!/bin/sh\necho hi\n", executable=True),
         action("c", "c", "", kind="copy", argv=(), entries={"": "p/tool"}, sources=("p/tool",)),
         action(
-            "t", "tree", "", kind="link_tree", argv=(), sources=("p/a.txt",), inputs=(out("w", "w.sh"), out("c", "c")),
-            entries={"x/a": "p/a.txt", "w": out("w", "w.sh"), "c": out("c", "c")}, directories=frozenset({out("t", "tree")}),
+            "t",
+            "tree",
+            "",
+            kind="link_tree",
+            argv=(),
+            sources=("p/a.txt",),
+            inputs=(out("w", "w.sh"), out("c", "c")),
+            entries={"x/a": "p/a.txt", "w": out("w", "w.sh"), "c": out("c", "c")},
+            directories=frozenset({out("t", "tree")}),
         ),
         action(
-            "u", "tree2", "", kind="link_tree", argv=(), inputs=(out("t", "tree"),),
-            entries={"deep/er": out("t", "tree"), "one": out("t", "tree/x/a")}, directories=frozenset({out("u", "tree2")}),
+            "u",
+            "tree2",
+            "",
+            kind="link_tree",
+            argv=(),
+            inputs=(out("t", "tree"),),
+            entries={"deep/er": out("t", "tree"), "one": out("t", "tree/x/a")},
+            directories=frozenset({out("u", "tree2")}),
         ),
     )
     assert yard.build(plan(*steps)).ran == 4
@@ -241,7 +273,8 @@ def test_write_copy_and_link_tree_make_files_without_running_a_program(yard: Yar
 
 
 def test_a_folder_output_keeps_links_modes_and_empty_folders(yard: Yard) -> None:
-    line = f"cd {out('d', '')} && mkdir -p tree/sub tree/void && echo x > tree/sub/f && chmod 755 tree/sub/f && ln -s sub/f tree/l"
+    line = f"cd {out('d', '')} && mkdir -p tree/sub tree/void && echo x > tree/sub/f"
+    line += " && chmod 755 tree/sub/f && ln -s sub/f tree/l"
     yard.build(plan(action("d", "tree", line, directories=frozenset({out("d", "tree")}))))
     tree = yard.root / out("d", "tree")
     assert os.readlink(tree / "l") == "sub/f" and (tree / "l").read_text() == "x\n"
@@ -262,7 +295,11 @@ def test_a_failing_action_names_label_action_last_lines_and_a_command_that_repea
     yard.write("p/a.txt", "hello\n")
     good = action("up", "up.txt", f"tr a-z A-Z < p/a.txt > {out('up', 'up.txt')}", sources=("p/a.txt",))
     bad = action(
-        "bad", "x", f"cat {out('up', 'up.txt')}; echo \"it's $WHO\" >&2; exit 3", inputs=(out("up", "up.txt"),), env={"WHO": "broken"}
+        "bad",
+        "x",
+        f'cat {out("up", "up.txt")}; echo "it\'s $WHO" >&2; exit 3',
+        inputs=(out("up", "up.txt"),),
+        env={"WHO": "broken"},
     )
     with pytest.raises(WorkFailed) as caught:
         yard.build(plan(good, bad))
@@ -310,7 +347,7 @@ def test_a_source_saved_while_it_is_built_stops_the_build(yard: Yard) -> None:
     engine = yard.engine(chain())
     engine.sources.prepare(["p/a.txt"])
     yard.write("p/a.txt", "saved meanwhile\n")
-    with pytest.raises(WorkFailed, match="p/a.txt was changed while"):
+    with pytest.raises(WorkFailed, match="was changed while"):
         engine.build(["//p:up"])
     assert list(yard.store.results.items("action")) == []
     assert yard.build(chain()).ran == 2 and yard.read(out("up", "up.txt")) == "SAVED MEANWHILE\n"
@@ -320,7 +357,8 @@ def test_a_source_saved_while_it_is_built_stops_the_build(yard: Yard) -> None:
 
 
 def test_an_action_that_writes_its_input_gains_nothing(yard: Yard) -> None:
-    """Refused by the mount in a namespace, noticed afterwards without one; the store's blob stays as it was."""
+    """Refused by the mount in a namespace, noticed afterwards without one; the store's blob stays as it
+    was."""
     yard.write("p/a.txt", "hello\n")
     line = f"chmod 666 p/a.txt 2>/dev/null; echo poison > p/a.txt; cp p/a.txt {out('w', 'x')}"
     step = action("w", "x", line, sources=("p/a.txt",))
@@ -328,13 +366,13 @@ def test_an_action_that_writes_its_input_gains_nothing(yard: Yard) -> None:
         yard.build(plan(step))
         assert yard.read(out("w", "x")) == "hello\n"
     else:
-        with pytest.raises(WorkFailed, match="changed its own input p/a.txt"):
+        with pytest.raises(WorkFailed, match="changed its own input"):
             yard.build(plan(step))
         assert list(yard.store.results.items("action")) == []
     assert yard.read("p/a.txt") == "hello\n"
-    assert all(path.read_bytes() != b"poison\n" for path in yard.store.blobs.root.rglob("*") if path.is_file()) or (
-        yard.level == "none"
-    )
+    assert all(
+        path.read_bytes() != b"poison\n" for path in yard.store.blobs.root.rglob("*") if path.is_file()
+    ) or (yard.level == "none")
     assert yard.build(plan(action("up", "y", f"cp p/a.txt {out('up', 'y')}", sources=("p/a.txt",)))).ran == 1
     assert yard.read(out("up", "y")) == "hello\n"
 
@@ -343,7 +381,11 @@ def test_an_input_beside_an_output_is_a_copy(walled: Yard) -> None:
     """Two actions of one target share a folder, which the second may write to."""
     first = action("s", "a", f"echo first > {out('s', 'a')}")
     second = action(
-        "s", "b", f"chmod u+w {out('s', 'a')}; echo poison > {out('s', 'a')}; rm -f {out('s', 'a')}; echo b > {out('s', 'b')}",
+        "s",
+        "b",
+        "; ".join(
+            [f"chmod u+w {out('s', 'a')}", f"echo poison > {out('s', 'a')}", f"echo b > {out('s', 'b')}"]
+        ),
         inputs=(out("s", "a"),),
     )
     with pytest.raises(WorkFailed, match="changed its own input"):
@@ -376,7 +418,7 @@ def test_a_link_that_leaves_its_folder_is_refused(walled: Yard, link: str) -> No
 
 
 def test_set_user_id_and_odd_modes_do_not_leave_the_sandbox(walled: Yard) -> None:
-    line = f"mkdir -p {out('h', 'd')}/shut; cp /bin/true {out('h', 'd')}/s; chmod 4755 {out('h', 'd')}/s; chmod 0 {out('h', 'd')}/shut"
+    line = f"cd {out('h', '')}; mkdir -p d/shut; cp /bin/true d/s; chmod 4755 d/s; chmod 0 d/shut"
     walled.build(plan(action("h", "d", line, directories=frozenset({out("h", "d")}))))
     made = walled.root / out("h", "d")
     assert stat.S_IMODE((made / "s").stat().st_mode) == 0o755
@@ -393,7 +435,7 @@ def test_outputs_do_not_land_outside_through_a_link_in_the_project(walled: Yard,
 
 def test_an_action_reads_neither_the_store_nor_the_project(walled: Yard) -> None:
     walled.write("secret", "s3cret")
-    line = f"cat {walled.root}/secret {walled.store_folder}/results.sqlite > {out('a', 'x')}; ls {walled.root} >> {out('a', 'x')}; true"
+    line = f"(cat {walled.root}/secret {walled.store_folder}/results.sqlite; ls {walled.root}) > {out('a', 'x')}; true"
     walled.build(plan(action("a", "x", line)))
     assert walled.read(out("a", "x")) == ""
 
@@ -403,7 +445,10 @@ def test_an_action_reads_neither_the_store_nor_the_project(walled: Yard) -> None
 
 def suite(text: str = "ok") -> Plan:
     made = action("up", "up.txt", f"tr a-z A-Z < p/a.txt > {out('up', 'up.txt')}", sources=("p/a.txt",))
-    check = spec(f"cat {out('up', 'up.txt')}; grep -q {text.upper()} {out('up', 'up.txt')}", inputs=(out("up", "up.txt"),))
+    check = spec(
+        f"cat {out('up', 'up.txt')}; grep -q {text.upper()} {out('up', 'up.txt')}",
+        inputs=(out("up", "up.txt"),),
+    )
     other = spec("grep -q b p/b.txt", sources=("p/b.txt",))
     return plan(made, tests={"check": check, "other": other}, deps={"check": ("//p:up",)})
 
@@ -439,8 +484,12 @@ def test_a_failure_is_shown_and_runs_again(yard: Yard) -> None:
     yard.write("p/b.txt", "b\n")
     for _ in range(2):
         report = yard.test(suite())
-        assert [(r.outcome, r.reused) for r in report.results][0] == ("fail", False)
-        assert (yard.log(report), report.results[0].detail, report.passed) == ("WRONG\n", "failed with exit code 1", False)
+        assert (report.results[0].outcome, report.results[0].reused) == ("fail", False)
+        assert (yard.log(report), report.results[0].detail, report.passed) == (
+            "WRONG\n",
+            "failed with exit code 1",
+            False,
+        )
 
 
 def test_no_test_cache_runs_what_has_passed(yard: Yard) -> None:
@@ -459,7 +508,9 @@ def test_a_test_whose_inputs_fail_to_build_is_an_error_and_others_still_run(yard
     yard.write("p/b.txt", "b\n")
     bad = action("bad", "x", "echo no >&2; exit 1")
     needs = spec("true", inputs=(out("bad", "x"),))
-    report = yard.test(plan(bad, tests={"needs": needs, "other": spec("grep b p/b.txt", sources=("p/b.txt",))}))
+    report = yard.test(
+        plan(bad, tests={"needs": needs, "other": spec("grep b p/b.txt", sources=("p/b.txt",))})
+    )
     assert [r.outcome for r in report.results] == ["error", "pass"]
     assert "genrule bad failed with exit code 1" in yard.log(report)
 
@@ -536,7 +587,9 @@ def test_an_action_that_fills_the_disk_fails_and_says_why(tmp_path: Path) -> Non
         assert yard.build(plan(small)).ran == 1 and yard.read(out("big", "x")) == "small\n"
 
 
-def test_namespace_level_is_an_error_where_it_cannot_be_had(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_namespace_level_is_an_error_where_it_cannot_be_had(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from fairlead.build.sandbox import launcher
 
     monkeypatch.setattr(launcher, "_namespaces_refused", lambda: "Operation not permitted")

@@ -1,6 +1,7 @@
 """What a hostile program can do inside: every test runs one, and looks from outside at what it got.
 
-Always at level "namespace" by name, never "auto": a program that kills all it can see must not run without one.
+Always at level "namespace" by name, never "auto": a program that kills all it can see must not run without
+one.
 """
 
 from __future__ import annotations
@@ -82,33 +83,21 @@ def test_a_program_runs_with_its_code_its_output_and_nothing_of_our_environment(
         del os.environ["FAIRLEAD_TEST_SECRET"]
     assert (done.code, done.enforced, done.timed_out) == (7, "namespace", False)
     assert "s3cret" not in jail.said
-    assert set(line.partition("=")[0] for line in jail.said.splitlines()) <= {"PATH", "PWD", "SHLVL", "_"}
+    assert {line.partition("=")[0] for line in jail.said.splitlines()} <= {"PATH", "PWD", "SHLVL", "_"}
 
 
 def test_only_outputs_and_tmp_can_be_written(jail: Jail) -> None:
     done = jail.run(
         """
-        import os
-        free, shut = [], []
-        for place in ["/inputs/new", "/inputs/source.txt", "/new", "/usr/new", "/etc/new", "/etc/passwd", "/bin/new",
-                      "/lib/new", "/dev/new", "/run/new", "/var/new", "/proc/sys/kernel/core_pattern",
-                      "/proc/sysrq-trigger", "/home/new", "/root/new", "/toolchains/x",
-                      "/outputs/made", "/tmp/made", "/dev/shm/made", "/dev/null"]:
-            try:
-                with open(place, "w") as stream:
-                    stream.write("x")
-                free.append(place)
-            except OSError:
-                shut.append(place)
-        print(free)
-        for act in (lambda: os.chmod("/inputs/source.txt", 0o777), lambda: os.unlink("/inputs/source.txt"),
-                    lambda: os.utime("/inputs/source.txt"), lambda: os.rename("/inputs", "/tmp/i"),
-                    lambda: os.link("/inputs/source.txt", "/outputs/linked")):
-            try:
-                act()
-                print("wrong: allowed")
-            except OSError:
-                pass
+        import os free, shut = [], [] for place in ["/inputs/new", "/inputs/source.txt", "/new", "/usr/new",
+        "/etc/new", "/etc/passwd", "/bin/new", "/lib/new", "/dev/new", "/run/new", "/var/new",
+        "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/home/new", "/root/new", "/toolchains/x",
+        "/outputs/made", "/tmp/made", "/dev/shm/made", "/dev/null"]: try: with open(place, "w") as stream:
+        stream.write("x") free.append(place) except OSError: shut.append(place) print(free) for act in
+        (lambda: os.chmod("/inputs/source.txt", 0o777), lambda: os.unlink("/inputs/source.txt"), lambda:
+        os.utime("/inputs/source.txt"), lambda: os.rename("/inputs", "/tmp/i"), lambda:
+        os.link("/inputs/source.txt", "/outputs/linked")): try: act() print("wrong: allowed") except
+        OSError: pass
         """
     )
     assert done.code == 0, jail.said
@@ -155,7 +144,9 @@ def test_set_user_id_programs_give_nothing(jail: Jail) -> None:
     helper = jail.inputs / "helper"
     helper.write_bytes(Path("/usr/bin/id").read_bytes())
     helper.chmod(0o4755)
-    done = jail.shell("/inputs/helper -u; for x in su mount passwd; do ls -l /usr/bin/$x; done >/dev/null 2>&1")
+    done = jail.shell(
+        "/inputs/helper -u; for x in su mount passwd; do ls -l /usr/bin/$x; done >/dev/null 2>&1"
+    )
     assert jail.said.strip() == "1000"
     assert done.enforced == "namespace"
 
@@ -164,7 +155,16 @@ def test_home_the_servers_data_and_the_rest_of_the_disk_are_not_there(jail: Jail
     secret = jail.folder / "server.sqlite"
     secret.write_text("s3cret")
     secret.chmod(0o644)
-    places = [str(secret), str(Path.home()), str(ROOT), "/etc/shadow", "/etc/hostname", "/var/lib", "/sys", "/boot"]
+    places = [
+        str(secret),
+        str(Path.home()),
+        str(ROOT),
+        "/etc/shadow",
+        "/etc/hostname",
+        "/var/lib",
+        "/sys",
+        "/boot",
+    ]
     done = jail.run(
         f"""
         import os
@@ -184,7 +184,9 @@ def test_home_the_servers_data_and_the_rest_of_the_disk_are_not_there(jail: Jail
     assert done.code == 0
     *seen, top = jail.said.splitlines()
     home = str(Path.home())
-    inside_home = [part for part in system.prefix_binds(sys.base_prefix) if str(part.src).startswith(home + "/")]
+    inside_home = [
+        part for part in system.prefix_binds(sys.base_prefix) if str(part.src).startswith(home + "/")
+    ]
     if inside_home:  # an interpreter in the home folder: the way to it shows, and nothing beside it
         first = inside_home[0].src.relative_to(home).parts[0]
         assert seen == [f"{home} ['{first}']"]
@@ -292,7 +294,7 @@ def test_nothing_survives_the_program(jail: Jail) -> None:
 def test_the_wall_time_ends_the_whole_tree(jail: Jail) -> None:
     started = time.monotonic()
     done = jail.shell(
-        "trap '' TERM INT; setsid sh -c 'while :; do date +%s%N > /outputs/beat; sleep 0.02; done' & sleep 300",
+        "trap '' TERM; setsid sh -c 'while :; do date +%s%N > /outputs/beat; sleep 0.02; done' & sleep 300",
         wall_seconds=1,
     )
     assert done.timed_out and done.code == -9
@@ -428,14 +430,15 @@ def test_a_source_that_is_not_there_is_machinery(jail: Jail) -> None:
 def test_a_source_is_never_written_to_make_room_for_a_bind(jail: Jail) -> None:
     with pytest.raises(MachineryError, match="not there to be mounted on"):
         jail.shell(
-            "true", root_binds=[Bind(jail.inputs, "/inputs"), Bind(jail.outputs, "/inputs/outputs", writable=True)]
+            "true",
+            root_binds=[Bind(jail.inputs, "/inputs"), Bind(jail.outputs, "/inputs/outputs", writable=True)],
         )
     assert [path.name for path in jail.inputs.iterdir()] == ["source.txt"]
 
 
 def test_a_full_folder_of_our_own_is_said_so(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", kilobytes=64) as disk:
-        (disk / "filler").write_bytes(bytes(64 * 1024 - 4096))
+        (disk / "filler").write_bytes(bytes(64 * 1024))
         command = Command(["true"], {"PATH": "/usr/bin:/bin"}, "/", disk / "log", level="namespace")
         with pytest.raises(MachineryError, match="No space left") as caught:
             sandbox.run(command)
@@ -499,7 +502,9 @@ def ordinary() -> tuple[int, str]:
     pytest.fail("no Python >= 3.11 here can be started by another user than root")
 
 
-def test_an_ordinary_user_has_the_same_walls(ordinary: tuple[int, str], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_an_ordinary_user_has_the_same_walls(
+    ordinary: tuple[int, str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     user, python = ordinary
     folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
     try:
@@ -521,19 +526,23 @@ open("/outputs/made", "w").write("made")
 print(len([n for n in os.listdir("/proc") if n.isdigit()]))
 """
         code = f"""
-import sys; sys.path.insert(0, {str(folder / "code")!r})
-from pathlib import Path
-from fairlead.build import sandbox
-from fairlead.build.sandbox import Bind, Command, system
-assert sandbox.refusal() == "", sandbox.refusal()
-done = sandbox.run(Command([system.interpreter(), "-I", "-c", {program!r}], {{}}, "/", Path({str(folder / "log")!r}),
-    root_binds=[Bind(Path({str(folder / "inputs")!r}), "/inputs"),
-                Bind(Path({str(folder / "outputs")!r}), "/outputs", writable=True)], level="namespace"))
-print(done.code, done.enforced)
+import sys; sys.path.insert(0, {str(folder / "code")!r}) from pathlib import Path from fairlead.build import
+sandbox from fairlead.build.sandbox import Bind, Command, system assert sandbox.refusal() == "",
+sandbox.refusal() done = sandbox.run(Command([system.interpreter(), "-I", "-c", {program!r}], {{}}, "/",
+Path({str(folder / "log")!r}), root_binds=[Bind(Path({str(folder / "inputs")!r}), "/inputs"),
+Bind(Path({str(folder / "outputs")!r}), "/outputs", writable=True)], level="namespace")) print(done.code,
+done.enforced)
 """
-        switch: dict[str, object] = {"user": user, "group": user, "extra_groups": []} if os.getuid() == 0 else {}
+        switch: dict[str, object] = (
+            {"user": user, "group": user, "extra_groups": []} if os.getuid() == 0 else {}
+        )
         done = subprocess.run(
-            [python, "-c", code], capture_output=True, text=True, check=False, cwd=folder, **switch  # type: ignore[call-overload]
+            [python, "-c", code],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            **switch,  # type: ignore[call-overload]
         )
         assert done.stdout.split() == ["0", "namespace"], done.stderr + done.stdout
         assert (folder / "log").read_text().splitlines() == ["1000", "-1 -1 -1", "2"]

@@ -1,10 +1,12 @@
 """Runs other people's programs apart: own namespaces, own root folder, no network, no rights, limits, an end.
 
-`run(Command)` is all that callers need. `init.py` is the program that makes the sandbox from inside; `launcher.py`
-starts it; `system.py` lists what of the host every program may read; `command.py` holds the values.
+`run(Command)` is all that callers need. `init.py` is the program that makes the sandbox from inside;
+`launcher.py` starts it; `system.py` lists what of the host every program may read; `command.py` holds the
+values.
 
-Level "namespace" is Linux's user, mount, process, network, IPC and host name namespaces. Level "none" still gives a
-clean environment, limits, no new privileges, and the end of the whole process tree; it hides nothing.
+Level "namespace" is Linux's user, mount, process, network, IPC and host name namespaces. Level "none" still
+gives a clean environment, limits, no new privileges, and the end of the whole process tree; it hides
+nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a sandboxed run is asked to do, and what came of it: plain values, no system calls.
 
-Paths in `argv`, `env` and `cwd` are paths *inside* the sandbox; `Bind.src` and the log files are paths outside.
-At enforcement level "none" there is no inside: callers ask `enforcement()` first and lay out paths to suit.
+Paths in `argv`, `env` and `cwd` are paths *inside* the sandbox; `Bind.src` and the log files are paths
+outside. At enforcement level "none" there is no inside: callers ask `enforcement()` first and lay out paths
+to suit.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class Command:
     """One program to run apart. Sizes in bytes, times in seconds; None means no limit of that kind.
 
     `memory_bytes` bounds the address space of each process, `processes` how many there may be at once,
-    `file_bytes` any one file written (the log too), `tmp_bytes` the private /tmp and /dev/shm.
-    `root_binds` come on top of the system's own read-only folders (see `system.py`); `masks` are folders among
-    them to cover with nothing.
+    `file_bytes` any one file written (the log too), `tmp_bytes` the private /tmp and /dev/shm. `root_binds`
+    come on top of the system's own read-only folders (see `system.py`); `masks` are folders among them to
+    cover with nothing.
     """
 
     argv: Sequence[str]
@@ -58,7 +59,8 @@ class Command:
 
 @dataclass(frozen=True)
 class Completed:
-    """How a run ended. `code` is the exit status, or minus the number of the signal that ended the program."""
+    """How a run ended. `code` is the exit status, or minus the number of the signal that ended the
+    program."""
 
     code: int
     enforced: Enforced

@@ -1,19 +1,25 @@
-"""The launcher of one sandboxed program. Run by itself: `python -I -S -E init.py SPEC`, standard library only.
+"""The launcher of one sandboxed program. Run by itself: `python -I -S -E init.py SPEC`, standard library
+only.
 
-Three processes: this one stays outside and answers for the run; it makes the namespaces and forks the *first* process
-(number 1 of the new process namespace), which builds the new root and forks the *program*. When the first process
-ends, the kernel ends everything in its namespace, so nothing a program started survives it.
+Three processes: this one stays outside and answers for the run; it makes the namespaces and forks the
+*first* process (number 1 of the new process namespace), which builds the new root and forks the *program*.
+When the first process ends, the kernel ends everything in its namespace, so nothing a program started
+survives it.
 
-Started as root, the program runs under an unprivileged user of the host, not only without capabilities: root's files
-stay root's even if a mount were missed, /proc/sys is not writable, and the limit on processes holds (the kernel
-exempts root). An ordinary user's program runs as that user, behind read-only mounts.
+Started as root, the program runs under an unprivileged user of the host, not only without capabilities:
+root's files stay root's even if a mount were missed, /proc/sys is not writable, and the limit on processes
+holds (the kernel exempts root). An ordinary user's program runs as that user, behind read-only mounts.
 
-Rejected: bubblewrap (a package to install, and no rlimits), `unshare(1)` (cannot map two users nor drop capabilities),
-chroot (leaves the old root mounted), an overlay file system (not available to users on older kernels).
+Rejected: bubblewrap (a package to install, and no rlimits), `unshare(1)` (cannot map two users nor drop
+capabilities), chroot (leaves the old root mounted), an overlay file system (not available to users on older
+kernels).
 
-SPEC is a JSON file written by launcher.py; the answer goes to descriptor 3, a pipe, so that a full disk can be told:
-{"code": exit status or minus signal, "cpu": s, "rss": bytes} or {"failed": what, "phase": "setup" | "exec"}.
+SPEC is a JSON file written by launcher.py; the answer goes to descriptor 3, a pipe, so that a full disk can
+be told: {"code": exit status or minus signal, "cpu": s, "rss": bytes} or {"failed": what, "phase": "setup"
+| "exec"}.
 """
+
+from __future__ import annotations
 
 import ctypes
 import fcntl
@@ -25,6 +31,12 @@ import signal
 import socket
 import struct
 import sys
+
+TYPE_CHECKING = False  # typing itself would cost each run some milliseconds
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, TypeAlias
+
+    Spec: TypeAlias = dict[str, Any]
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWUTS, CLONE_NEWIPC = 0x20000, 0x2000000, 0x4000000, 0x8000000
 CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x10000000, 0x20000000, 0x40000000
@@ -40,9 +52,7 @@ MS_NOATIME, MS_NODIRATIME, MS_BIND, MS_REC, MS_PRIVATE, MS_RELATIME = (
 MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_SECUREBITS = 1, 4, 24, 28
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 36, 38, 47, 4
-SECUREBITS_LOCKED = (
-    0b11101111  # no-root, no-setuid-fixup, no keep-caps, no ambient raise; each with its lock
-)
+SECUREBITS_LOCKED = 0b11101111  # no-root, no-setuid-fixup, no keep-caps, no ambient raise; each with its lock
 SYSCALLS = {"x86_64": {"pivot_root": 155, "keyctl": 250}, "aarch64": {"pivot_root": 41, "keyctl": 219}}
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
@@ -59,14 +69,14 @@ class SetupError(Exception):
     """A step of making the sandbox that the kernel refused; the text says which."""
 
 
-def call(what, name, *args):
+def call(what: str, name: str, *args: object) -> None:
     """Call a libc function; a negative answer raises SetupError naming the step."""
     ctypes.set_errno(0)
     if getattr(libc, name)(*args) < 0:
         raise SetupError(f"{what}: {os.strerror(ctypes.get_errno())}")
 
 
-def mount(source, target, kind, flags, options=""):
+def mount(source: str, target: str, kind: str, flags: int, options: str = "") -> None:
     call(
         f"mount {target}",
         "mount",
@@ -78,7 +88,7 @@ def mount(source, target, kind, flags, options=""):
     )
 
 
-def syscall(name, *args):
+def syscall(name: str, *args: object) -> int:
     """A system call without a libc wrapper; -1 where it fails or this machine's number is not known."""
     number = SYSCALLS.get(os.uname().machine, {}).get(name)
     return -1 if number is None else libc.syscall(ctypes.c_long(number), *args)
@@ -90,18 +100,18 @@ def syscall(name, *args):
 class Outer:
     """Waits for the run, ends it when told to (SIGTERM: the time is over), and says how it went."""
 
-    def __init__(self, spec):
+    def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.child = 0
         self.told = False
         signal.signal(signal.SIGTERM, self.terminate)
 
-    def terminate(self, *_):
+    def terminate(self, *_: object) -> None:
         self.told = True
         if self.child:
             os.kill(self.child, signal.SIGKILL)
 
-    def run(self):
+    def run(self) -> dict[str, object]:
         status_read, status_write = os.pipe()
         error_read, error_write = os.pipe()
         try:
@@ -134,12 +144,12 @@ class Outer:
         return {"code": code, "cpu": used.ru_utime + used.ru_stime, "rss": used.ru_maxrss * 1024}
 
 
-def read_all(fd):
+def read_all(fd: int) -> bytes:
     with os.fdopen(fd, "rb") as stream:
         return stream.read()
 
 
-def enter_namespaces(network):
+def enter_namespaces(network: bool) -> None:
     """New namespaces for this process's children; a helper that stays behind writes the user map."""
     uid, gid = os.getuid(), os.getgid()
     ready_read, ready_write = os.pipe()
@@ -174,8 +184,9 @@ def enter_namespaces(network):
     libc.unshare(ctypes.c_int(CLONE_NEWCGROUP))  # hides names only: not all kernels have it
 
 
-def write_maps(pid, uid, gid):
-    """As root: root stays root for building the new root, the program gets an unprivileged number; else one-to-one."""
+def write_maps(pid: int, uid: int, gid: int) -> None:
+    """As root: root stays root for building the new root, the program gets an unprivileged number; else
+    one-to-one."""
     if uid == 0:
         try:
             write_proc(pid, "gid_map", f"0 {gid} 1\n{INSIDE} {OUTSIDE} 1\n")
@@ -188,7 +199,7 @@ def write_maps(pid, uid, gid):
     write_proc(pid, "uid_map", f"{INSIDE} {uid} 1\n")
 
 
-def write_proc(pid, name, text):
+def write_proc(pid: int, name: str, text: str) -> None:
     fd = os.open(f"/proc/{pid}/{name}", os.O_WRONLY)
     try:
         os.write(fd, text.encode())
@@ -196,7 +207,7 @@ def write_proc(pid, name, text):
         os.close(fd)
 
 
-def kill_descendants():
+def kill_descendants() -> None:
     """Level none: end what the program left behind. Orphans come to us because we are their subreaper."""
     if sys.platform != "linux":
         return
@@ -222,7 +233,7 @@ def kill_descendants():
 # ---------------------------------------------------------------- the first process inside
 
 
-def run_first(spec, status_write, error_write):
+def run_first(spec: Spec, status_write: int, error_write: int) -> NoReturn:
     """Process 1 of the namespace: build the root, start the program, reap, report, end. Never returns."""
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -248,7 +259,7 @@ def run_first(spec, status_write, error_write):
     os._exit(0)
 
 
-def end_with_parent(pipe):
+def end_with_parent(pipe: int | None) -> None:
     """Be killed when the parent ends, also if it has ended by now (then nobody reads `pipe`)."""
     if sys.platform != "linux":
         return
@@ -260,7 +271,7 @@ def end_with_parent(pipe):
             os._exit(1)
 
 
-def start_program(spec, error_write):
+def start_program(spec: Spec, error_write: int) -> NoReturn:
     try:
         os.setsid()  # `kill 0` inside must not reach the processes outside
         if spec["level"] == "none":
@@ -278,7 +289,7 @@ def start_program(spec, error_write):
         os._exit(127)
 
 
-def set_limits(limits, level):
+def set_limits(limits: dict[str, int | None], level: str) -> None:
     kinds = [
         ("memory", resource.RLIMIT_AS),
         ("cpu", resource.RLIMIT_CPU),
@@ -301,7 +312,7 @@ def set_limits(limits, level):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def build_root(spec):
+def build_root(spec: Spec) -> None:
     """A new root on tmpfs that holds the listed binds and nothing else, then leave the old one for good."""
     # Not with the other namespaces: pivot_root moves the root of every process that shares this one.
     call("a new mount namespace", "unshare", ctypes.c_int(CLONE_NEWNS))
@@ -310,7 +321,7 @@ def build_root(spec):
     root = spec["mountpoint"]
     mount("sandbox", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=16m")
     tmp = f"size={spec['limits']['tmp']}"
-    bound = []
+    bound: list[tuple[str, bool]] = []
     for source, dest, writable in spec["binds"]:
         if os.path.islink(source):
             make_parents(root, dest, bound)
@@ -326,7 +337,7 @@ def build_root(spec):
     for path in spec["masks"]:
         if os.path.isdir(root + path):
             mount("nothing", root + path, "tmpfs", MS_NOSUID | MS_NODEV | MS_RDONLY, "mode=755,size=4k")
-    make_etc(root, spec["hostname"], bound)
+    make_etc(root, spec["hostname"])
     make_dev(root, tmp)
     os.mkdir(root + "/tmp")
     mount("tmp", root + "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777," + tmp)
@@ -347,8 +358,9 @@ def build_root(spec):
     syscall("keyctl", ctypes.c_long(KEYCTL_JOIN_SESSION_KEYRING), None)
 
 
-def forbid_more_namespaces():
-    """No namespaces within: a program that could make some would hold capabilities over them, and reach more kernel."""
+def forbid_more_namespaces() -> None:
+    """No namespaces within: a program that could make some would hold capabilities over them, and reach
+    more kernel."""
     try:
         with open("/proc/sys/user/max_user_namespaces", "w", encoding="ascii") as stream:
             stream.write("0")
@@ -356,14 +368,14 @@ def forbid_more_namespaces():
         return  # old kernels; mounts stay locked either way
 
 
-def make_parents(root, dest, bound):
+def make_parents(root: str, dest: str, bound: list[tuple[str, bool]]) -> None:
     parent = os.path.dirname(dest)
     inside_bind = any(parent == other or parent.startswith(other + "/") for other, _ in bound)
     if not inside_bind:
         os.makedirs(root + parent, mode=0o755, exist_ok=True)
 
 
-def make_mountpoint(root, dest, folder, bound):
+def make_mountpoint(root: str, dest: str, folder: bool, bound: list[tuple[str, bool]]) -> None:
     """A place to mount on. Below an earlier bind it must exist already: a source is never written to."""
     path = root + dest
     if any(dest.startswith(other + "/") for other, _ in bound):
@@ -377,7 +389,7 @@ def make_mountpoint(root, dest, folder, bound):
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
 
 
-def mounts_below(path):
+def mounts_below(path: str) -> list[str]:
     """The mount at `path` and those inside it (a recursive bind brings the source's own)."""
     found = []
     with open("/proc/self/mountinfo", "rb") as stream:
@@ -388,8 +400,9 @@ def mounts_below(path):
     return sorted(set(found))
 
 
-def restrict(path, flags):
-    """Remount with `flags`, no set-user-id programs and no devices, keeping flags that the kernel has locked."""
+def restrict(path: str, flags: int) -> None:
+    """Remount with `flags`, no set-user-id programs and no devices, keeping flags that the kernel has
+    locked."""
     now = os.statvfs(path).f_flag
     # statvfs and mount number the access-time flags alike up to relatime, which is 4096 there
     kept = now & (MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME)
@@ -398,7 +411,7 @@ def restrict(path, flags):
     mount("none", path, "", MS_REMOUNT | MS_BIND | MS_NOSUID | devices | kept | flags)
 
 
-def make_etc(root, hostname, bound):
+def make_etc(root: str, hostname: str) -> None:
     """The few files programs look up: who am I, who is localhost, how names are resolved."""
     os.makedirs(root + "/etc", exist_ok=True)
     texts = {
@@ -414,7 +427,7 @@ def make_etc(root, hostname, bound):
                 stream.write(text)
 
 
-def make_dev(root, tmp):
+def make_dev(root: str, tmp: str) -> None:
     os.mkdir(root + "/dev")
     for name in ("null", "zero", "full", "random", "urandom"):
         os.close(os.open(f"{root}/dev/{name}", os.O_CREAT | os.O_WRONLY, 0o644))
@@ -426,8 +439,9 @@ def make_dev(root, tmp):
         os.symlink(f"/proc/self/fd/{number}", f"{root}/dev/{name}")
 
 
-def make_proc(root):
-    """/proc of the new process namespace, without its levers. Some containers refuse it: then it stays empty."""
+def make_proc(root: str) -> None:
+    """/proc of the new process namespace, without its levers. Some containers refuse it: then it stays
+    empty."""
     os.mkdir(root + "/proc")
     try:
         mount("proc", root + "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
@@ -444,14 +458,14 @@ def make_proc(root):
             mount("/dev/null", path, "", MS_BIND)
 
 
-def raise_loopback():
+def raise_loopback() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as device:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack("16sh14x", fcntl.ioctl(device, SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(device, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | IFF_UP))
 
 
-def drop_privileges():
+def drop_privileges() -> None:
     """Give up root's number and every capability, for good. The program is forked after this."""
     libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     number = 0
@@ -468,7 +482,7 @@ def drop_privileges():
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # the program may not look into process 1
 
 
-def main():
+def main() -> None:
     os.set_inheritable(ANSWER, False)
     os.closerange(ANSWER + 1, 1 << 20)  # whatever the caller's own parent left open
     with open(sys.argv[1], encoding="utf-8") as stream:

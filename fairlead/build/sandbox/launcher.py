@@ -1,7 +1,8 @@
 """Starts init.py for one command, waits, and ends it in time.
 
-The launcher is a fresh interpreter (posix_spawn, about 20 ms) rather than a fork of this one: forking a program with
-threads and much memory is slow and unsafe, and what builds the sandbox then carries nothing of ours.
+The launcher is a fresh interpreter (posix_spawn, about 20 ms) rather than a fork of this one: forking a
+program with threads and much memory is slow and unsafe, and what builds the sandbox then carries nothing of
+ours.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _TICK = 0.2  # seconds between looks at `cancel`
 def run(command: Command, *, cancel: threading.Event | None = None) -> Completed:
     """Run `command` apart and wait for it and for everything it started.
 
-    Ends it at `wall_seconds` or when `cancel` is set. A program that cannot be started is a UsageError; a sandbox
-    that cannot be made is a MachineryError. The log files are made new.
+    Ends it at `wall_seconds` or when `cancel` is set. A program that cannot be started is a UsageError; a
+    sandbox that cannot be made is a MachineryError. The log files are made new.
     """
     enforced = enforcement(command.level)
     scratch = _scratch(command, enforced)
@@ -89,9 +90,7 @@ def _scratch(command: Command, enforced: Enforced) -> Path:
         raise atomic.failed(error, "make a folder in", command.stdout.parent) from error
 
 
-def _run(
-    command: Command, enforced: Enforced, scratch: Path, cancel: threading.Event | None
-) -> Completed:
+def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.Event | None) -> Completed:
     spec = scratch / "spec"
     text = json.dumps(_spec(command, enforced, scratch))
     try:
@@ -200,7 +199,7 @@ def _wait(pid: int, seconds: float | None, cancel: threading.Event | None) -> bo
     deadline = None if seconds is None else time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
         watch = None
-        if sys.platform == "linux":
+        if hasattr(os, "pidfd_open"):  # Linux
             fd = os.pidfd_open(pid)
             stack.callback(os.close, fd)
             watch = select.poll()
@@ -229,9 +228,7 @@ def _end(pid: int) -> None:
     os.waitpid(pid, 0)
 
 
-def _answer(
-    command: Command, enforced: Enforced, told: bytes, timed_out: bool, seconds: float
-) -> Completed:
+def _answer(command: Command, enforced: Enforced, told: bytes, timed_out: bool, seconds: float) -> Completed:
     try:
         said = json.loads(told)
     except ValueError:

@@ -1,7 +1,9 @@
-"""The part of the host that every sandboxed program may read: its programs and libraries, nothing of its owner's.
+"""The part of the host that every sandboxed program may read: its programs and libraries, nothing of its
+owner's.
 
-The interpreter's prefix is narrowed to `bin` and `lib*`, so that an interpreter installed in somebody's home folder
-does not show the home folder; its own site-packages are covered, so that only a declared environment is visible.
+The interpreter's prefix is narrowed to `bin` and `lib*`, so that an interpreter installed in somebody's
+home folder does not show the home folder; its own site-packages are covered, so that only a declared
+environment is visible.
 """
 
 from __future__ import annotations
@@ -30,9 +32,7 @@ def binds() -> list[Bind]:
 def system_folders() -> list[Bind]:
     """/usr, /bin, /lib* and the few files of /etc that the dynamic linker and command alternatives need."""
     found = [Bind(Path(name), name) for name in _FOLDERS if os.path.lexists(name)]
-    found += [
-        Bind(Path("/etc") / name, f"/etc/{name}") for name in _ETC if os.path.exists(f"/etc/{name}")
-    ]
+    found += [Bind(Path("/etc") / name, f"/etc/{name}") for name in _ETC if os.path.exists(f"/etc/{name}")]
     return found
 
 
@@ -45,7 +45,8 @@ def prefix_binds(prefix: str) -> list[Bind]:
 
 
 def masks(prefix: str = sys.base_prefix) -> list[str]:
-    """Folders to cover with nothing: the interpreter's own site-packages (outside /usr, which tools of the host use)."""
+    """Folders to cover with nothing: the interpreter's own site-packages (outside /usr, which tools of the
+    host use)."""
     if prefix == "/usr" or prefix.startswith("/usr/"):
         return []
     if prefix == sys.base_prefix:
