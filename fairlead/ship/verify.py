@@ -263,7 +263,8 @@ class _Inquiry:
         self.say(
             "settings",
             problems,
-            f"approvals asked: {found.approvals} ({authors}), enforcement {found.enforcement}, onto {found.trunk}",
+            f"approvals asked: {found.approvals} ({authors}), "
+            f"enforcement {found.enforcement}, onto {found.trunk}",
         )
 
     def signature(self, signed: Signed, principal: str, namespace: str, at: int) -> None:
