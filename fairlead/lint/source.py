@@ -1,11 +1,11 @@
 """Parsing: a file's bytes to LibCST's module, or the place where it is not Python.
 
 CPython's parser looks first. It says what is wrong and where far better than LibCST's does, whose
-place is often off by a line. And it bounds the depth of nesting (200 brackets, 3000 levels of a
-tree): LibCST has no bound, and a few kilobytes of "((((" would end the whole process with a
-segmentation fault. Its verdict is not the last word, since LibCST also reads syntax that is newer
-than the running Python; only what is too deep is refused at once. The price is about a tenth of
-LibCST's own parse and visit.
+place is often off by a line. And it bounds the depth of nesting: 200 brackets, and the levels of
+its tree can be counted. LibCST has no bound, and a few kilobytes of "((((" would end the whole
+process with a segmentation fault. CPython's verdict is not the last word, since LibCST also reads
+syntax that is newer than the running Python; only what is too deep is refused at once. The price is
+about a tenth of LibCST's own parse and visit.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from fairlead.lint.badsource import BadSource
 
 _TOO_DEEP = "it is nested too deeply"
 _PLACE = re.compile(r"error at (\d+):(\d+): ")
-# Python frames for a tree of 3000 levels, several frames a level.
-_FRAMES = 30_000
+_LEVELS = 3000  # of CPython's tree; LibCST takes twice that on a stack of 8 MB
+_FRAMES = 10 * _LEVELS  # Python frames that LibCST's visitors need for it
 
 
 def parse(path: str, data: bytes) -> libcst.Module:
@@ -58,7 +58,7 @@ def _refusal(data: bytes) -> tuple[int, int, str] | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "\d" in a string is not our business here
-            compile(data, "<source>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
+            tree = compile(data, "<source>", "exec", ast.PyCF_ONLY_AST, dont_inherit=True)
     except (RecursionError, MemoryError):
         return 1, 1, _TOO_DEEP
     except SyntaxError as error:
@@ -72,7 +72,21 @@ def _refusal(data: bytes) -> tuple[int, int, str] | None:
         return *_place(data, max(data.find(b"\0"), 0)), str(error)
     finally:
         sys.setrecursionlimit(limit)
-    return None
+    return (1, 1, _TOO_DEEP) if too_deep(tree) else None
+
+
+def too_deep(tree: ast.AST) -> bool:
+    """Whether a tree has more levels than LibCST can be trusted with.
+
+    CPython 3.11 makes no such tree; later versions let chains of operators grow as long as their own
+    stack allows.
+    """
+    level = [tree]
+    for _ in range(_LEVELS):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
 
 
 def _libcst_place(error: Exception, data: bytes) -> tuple[int, int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from fairlead.lint.badsource import BadSource
 from fairlead.lint.check import RuleFailed
 from fairlead.lint.finding import Finding
 from fairlead.lint.rules.compare_singleton_primitives_by_is import CompareSingletonPrimitivesByIs
+from fairlead.lint.source import too_deep
 
 
 class Leaves(LintRule):
@@ -130,6 +132,14 @@ def test_nesting_ends_in_words_and_not_in_a_crash(data: str, found: str) -> None
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, found in done.stdout) == (0, True), done
+
+
+@pytest.mark.parametrize(("levels", "deep"), [(10, False), (2000, False), (4000, True)])
+def test_the_levels_of_a_tree_are_counted(levels: int, deep: bool) -> None:
+    tree: ast.expr = ast.Name("x")
+    for _ in range(levels):
+        tree = ast.UnaryOp(ast.Not(), tree)
+    assert too_deep(ast.Expression(tree)) is deep
 
 
 def test_the_recursion_limit_is_put_back() -> None:
