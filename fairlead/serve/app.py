@@ -66,6 +66,9 @@ def create(state: State, *, pages: Sequence[BaseRoute] = (), queue: bool = True)
     async def get_artifact(request: Request) -> Response:
         return await artifacts.get(state, request)
 
+    async def nothing(request: Request) -> Response:
+        return refusal(NotFound("the API has no such address", where=request.url.path))
+
     async def missing(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         if error.status_code == 404:
@@ -79,6 +82,7 @@ def create(state: State, *, pages: Sequence[BaseRoute] = (), queue: bool = True)
         Route("/a/{digest}/{name}", put_artifact, methods=["PUT"]),
         Route("/a/{digest}/{name}", get_artifact, methods=["GET"]),
         Mount("/git", app=gitserver.GitServer(state, pushes)),
+        Route("/api/{path:path}", nothing),
         *pages,
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: missing})

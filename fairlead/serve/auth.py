@@ -104,7 +104,7 @@ def _b64(data: bytes) -> str:
 
 
 def invite(records: Records, name: str, *, admin: bool = False) -> str:
-    """Make an invitation for a new account called `name`; its code.  The first of all is an administrator's."""
+    """Make an invitation for a new account called `name`; its code.  The first is an administrator's."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot be a person's name here",

@@ -560,6 +560,7 @@ def give_up(state: State, job: Job, why: str) -> None:
             )
         else:
             jobs.release(c, job.id)
+            queue.drop_keys(c, job.id)  # the next worker states its own
 
 
 def expire(state: State) -> None:

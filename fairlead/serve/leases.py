@@ -98,16 +98,25 @@ def keys(state: State, worker: Worker, name: str, base: Signed, candidate: Signe
             )
     with state.records.write() as c:
         _held(c, worker, name)
+        known = queue.keys_of(c, job.id)
         for role, signed in (("base", base), ("candidate", candidate)):
-            queue.put_keys(
-                c,
-                job=job.id,
-                role=role,
-                commit=KeyStatement.from_payload(signed.payload).commit,
-                payload=signed.payload.decode("ascii"),
-                signature=signed.signature,
-                worker=worker.name,
-            )
+            payload = signed.payload.decode("ascii")
+            if role not in known:
+                queue.put_keys(
+                    c,
+                    job=job.id,
+                    role=role,
+                    commit=KeyStatement.from_payload(signed.payload).commit,
+                    payload=payload,
+                    signature=signed.signature,
+                    worker=worker.name,
+                )
+            elif known[role].payload != payload:
+                raise WorkFailed(
+                    f"other keys of the {role} were handed in before",
+                    where=f"job {name}",
+                    remedy="keys are a function of the commit: end the job as broken and look at the worker",
+                )
     registered = state.registered()
     with state.records.read() as c:
         pair = landing.statements(c, job.id)

@@ -166,8 +166,14 @@ class Worker:
     def finish(self, job: Any, outcome: str = "done", **said: str) -> None:
         self.call("POST", f"/api/worker/jobs/{job['id']}/finish", {"outcome": outcome, **said})
 
-    def do(self, job: Any, repo: Repo, candidate: Mapping[str, str], outcomes: Mapping[str, str] | None = None,
-           base: Mapping[str, str] | None = None) -> list[str]:  # fmt: skip
+    def do(
+        self,
+        job: Any,
+        repo: Repo,
+        candidate: Mapping[str, str],
+        outcomes: Mapping[str, str] | None = None,
+        base: Mapping[str, str] | None = None,
+    ) -> list[str]:
         """A whole job; the labels that ran."""
         run = self.hand_in_keys(job, repo, base or {}, candidate)
         for label in run:
@@ -279,7 +285,7 @@ def process(data: Path, *, port: int = 0, crash: str = "", env: Mapping[str, str
 
 
 def seeded(here: Site, folder: Path) -> tuple[Person, Person, Clone]:
-    """An author who is administrator, a reviewer, and the author's clone with a trunk of one commit pushed."""
+    """An author who is administrator, a reviewer, and the author's clone; the trunk has one commit."""
     author, reviewer = here.join("author"), here.join("reviewer")
     clone = Clone.make(author, folder / "clone")
     clone.commit({"a.txt": "".join(f"line {i}\n" for i in range(1, 21)), "b.txt": "b\n"}, "first", None)

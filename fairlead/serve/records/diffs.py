@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
@@ -249,11 +250,17 @@ def set_verdict(
     )
 
 
-def carry_accept(c: Connection, number: int, from_version: int, to_version: int) -> int:
-    """Let accepts that hold for one version hold for another; the caller has checked the carry rule."""
-    done = c.execute(
+def carry_accepts(
+    c: Connection, number: int, given_on: Iterable[int], from_version: int, to_version: int
+) -> None:
+    """Let accepts that were given on some of `given_on` hold for a newer version; the caller asked ship."""
+    c.execute(
         update(reviewer)
-        .where(reviewer.c.diff == number, reviewer.c.verdict == "accept", reviewer.c.version == from_version)
+        .where(
+            reviewer.c.diff == number,
+            reviewer.c.verdict == "accept",
+            reviewer.c.version == from_version,
+            reviewer.c.given_on.in_(list(given_on)),
+        )
         .values(version=to_version)
     )
-    return int(done.rowcount)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, Row, Select, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, tuple_, update
 
 from fairlead.serve.records.database import new_key
 from fairlead.serve.records.schema import key_statement, land, person, queue_entry, repo, verdict
@@ -107,22 +107,23 @@ def set_state(c: Connection, n: int, state: str, reasons: Sequence[Reason] = ())
 def put_keys(
     c: Connection, *, job: int, role: str, commit: str, payload: str, signature: str, worker: str
 ) -> None:
-    """Keep a worker's signed key statement; the first one of a job and role stands."""
-    known = c.execute(
-        select(key_statement.c.id).where(key_statement.c.job == job, key_statement.c.role == role)
-    ).first()
-    if known is None:
-        c.execute(
-            insert(key_statement).values(
-                job=job,
-                role=role,
-                commit=commit,
-                payload=payload,
-                signature=signature,
-                worker=worker,
-                created=time.time(),
-            )
+    """Keep a worker's signed key statement; the caller made sure that the job has none of this role."""
+    c.execute(
+        insert(key_statement).values(
+            job=job,
+            role=role,
+            commit=commit,
+            payload=payload,
+            signature=signature,
+            worker=worker,
+            created=time.time(),
         )
+    )
+
+
+def drop_keys(c: Connection, job: int) -> None:
+    """Forget the key statements of a job that goes to another worker."""
+    c.execute(delete(key_statement).where(key_statement.c.job == job))
 
 
 def keys_of(c: Connection, job: int) -> dict[str, SignedKeys]:
