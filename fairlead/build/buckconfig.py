@@ -93,7 +93,7 @@ class BuckConfig:
         if name in chain:
             raise UsageError(
                 "settings refer to each other in a circle",
-                where=" -> ".join((*chain, name)),
+                where=f".buckconfig {' -> '.join((*chain, name))}",
                 remedy="break it",
             )
         value = self._sections.get(section, {}).get(key, "")

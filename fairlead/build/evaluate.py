@@ -22,7 +22,7 @@ from fairlead.build.plan import Action, Plan, Target, TestSpec, Toolchain
 from fairlead.build.provider import DEFAULT, RUN, TEST, Instance, Provider, sort_out
 from fairlead.build.rule import Declared
 from fairlead.build.tree import Tree
-from fairlead.errors import FairleadError, UsageError, did_you_mean
+from fairlead.errors import FairleadError, UsageError, did_you_mean, nearest
 
 TIMEOUT = 600
 """Seconds that a test may take if its target says nothing."""
@@ -63,10 +63,10 @@ def _named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
     found: list[Label] = []
     packages = list(loader.packages_below(pattern.cell, pattern.package))
     if not packages:
-        known = [f"{pattern.cell}//{name}/..." for name in loader.packages_below(pattern.cell, "") if name]
+        near = _meant(pattern.package, loader.packages_below(pattern.cell, ""), f"{pattern.cell}//", "/...")
         raise UsageError(
             f"no package is at or below {pattern}",
-            remedy=did_you_mean(str(pattern), known) or f"add a {loader.config.build_files[-1]} file there",
+            remedy=near or f"add a {loader.config.build_files[-1]} file there",
         )
     for name in packages:
         package = loader.package(pattern.cell, name)
@@ -82,13 +82,13 @@ def _declared(loader: Loader, label: Label, asked_by: str, where: str) -> Declar
         raise _no_package(loader, label.cell, label.package, str(label), where, asked_by)
     target = package.targets.get(label.name)
     if target is None:
-        known = [str(Label(label.cell, label.package, name)) for name in package.targets]
+        before = f"{label.cell}//{label.package}:"
         shown = ", ".join(f":{name}" for name in sorted(package.targets)[:10]) or "no targets"
         by = f" (a dependency of {asked_by})" if asked_by else ""
         raise UsageError(
             f"unknown target {label}{by}",
             where=where or package.build_file,
-            remedy=did_you_mean(str(label), known) or f"{package.build_file} has {shown}",
+            remedy=_meant(label.name, package.targets, before, "") or f"{package.build_file} has {shown}",
         )
     return target
 
@@ -97,14 +97,19 @@ def _no_package(
     loader: Loader, cell: str, package: str, label: str, where: str, asked_by: str = ""
 ) -> UsageError:
     by = f" (a dependency of {asked_by})" if asked_by else ""
-    known = [f"{cell}//{name}:" for name in loader.packages_below(cell, "")]
-    name = loader.config.build_files[-1]
+    near = _meant(package, loader.packages_below(cell, ""), f"{cell}//", ":")
+    build_file = f"{loader.config.cells.path(cell, package)}/{loader.config.build_files[-1]}".lstrip("/")
     return UsageError(
         f"{label}{by}: there is no package {cell}//{package}",
         where=where,
-        remedy=did_you_mean(f"{cell}//{package}:", known)
-        or f"add the file {package}/{name}".replace(" /", " "),
+        remedy=near or f"add the file {build_file}",
     )
+
+
+def _meant(word: str, known: Iterable[str], before: str, after: str) -> str:
+    """Did you mean ...? For one part of a label: only that part is compared, the whole label is shown."""
+    names = nearest(word, [name for name in known if name])
+    return f"did you mean {' or '.join(before + name + after for name in names)}?" if names else ""
 
 
 def _closure(loader: Loader, requested: Sequence[Label]) -> list[Declared]:

@@ -41,8 +41,22 @@ def value(expression: str) -> Any:
         ("type(enumerate([]))", "list"),
         ("type(zip([1], [2]))", "list"),
         ('"héy".elems()', ["h", "é", "y"]),
-        ("[type(v) for v in [None, True, 1, 1.5, '', [], {}, (), set(), len, range(1)]]",
-         ["NoneType", "bool", "int", "float", "string", "list", "dict", "tuple", "set", "function", "range"]),
+        (
+            "[type(v) for v in [None, True, 1, 1.5, '', [], {}, (), set(), len, range(1)]]",
+            [
+                "NoneType",
+                "bool",
+                "int",
+                "float",
+                "string",
+                "list",
+                "dict",
+                "tuple",
+                "set",
+                "function",
+                "range",
+            ],
+        ),
         ("isinstance('a', str | None)", True),
         ("isinstance(True, int)", False),
         ("isinstance([], list[str])", True),
@@ -55,7 +69,7 @@ def value(expression: str) -> Any:
         ("str(set([1]) | set([2]))", "set([1, 2])"),
         ("7 // 2 + 7 % 4 - -1", 7),
         ("1 if [] else 2", 2),
-        ('(lambda n, *rest: (n, rest))(1, 2)', (1, (2,))),
+        ("(lambda n, *rest: (n, rest))(1, 2)", (1, (2,))),
         ("sorted([3, 1, 2], reverse = True)", [3, 2, 1]),
         ("max([1, 5], key = lambda n: -n)", 1),
         ('json.decode(json.encode({"b": [1, None], "a": "é"}))', {"a": "é", "b": [1, None]}),
@@ -64,7 +78,7 @@ def value(expression: str) -> Any:
         ("[1, 2, 3][1:]", [2, 3]),
         ("type([1, 2][:1] + [3])", "list"),
     ],
-)  # fmt: skip
+)
 def test_expressions_mean_what_starlark_says(expression: str, expected: object) -> None:
     assert value(expression) == expected
     assert type(value(expression)) is type(expected) or isinstance(expected, list | dict)
@@ -209,9 +223,24 @@ def test_a_misspelt_name_gets_a_hint() -> None:
     assert error.value.remedy.startswith("did you mean sorted")
 
 
-@pytest.mark.parametrize("change", ["A.append(1)", "A += [1]", "A[0] = 1", "A.pop()", "D['k'] = 1", "D.update(a = 1)",
-                                    "S.add(1)", "A[1].append(1)", "D['l'].append(1)", "T[0].append(1)",
-                                    "st.f.append(1)", "W.append('x')", "default()"])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        "A.append(1)",
+        "A += [1]",
+        "A[0] = 1",
+        "A.pop()",
+        "D['k'] = 1",
+        "D.update(a = 1)",
+        "S.add(1)",
+        "A[1].append(1)",
+        "D['l'].append(1)",
+        "T[0].append(1)",
+        "st.f.append(1)",
+        "W.append('x')",
+        "default()",
+    ],
+)
 def test_what_a_loaded_file_made_is_frozen(change: str) -> None:
     library = evaluate(
         "A = [1, []]\nD = {'l': []}\nS = set([0])\nT = ([],)\nst = struct(f = [])\nW = 'a b'.split()\n"
@@ -264,7 +293,7 @@ def test_print_goes_where_it_is_told() -> None:
     assert evaluate('print("a", ["b"])')["printed"] == ['a ["b"]']
 
 
-@pytest.mark.parametrize("source", [b"x = '\xff'", b"x = 1\n\0", b"\x00", "(".encode() * 5000])
+@pytest.mark.parametrize("source", [b"x = '\xff'", b"x = 1\n\0", b"\x00", b"(" * 5000])
 def test_bytes_that_are_no_source_are_refused(source: bytes) -> None:
     with pytest.raises(UsageError) as error:
         compile_source(source, "BUCK", is_bzl=False)

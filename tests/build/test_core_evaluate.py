@@ -112,55 +112,204 @@ def test_unknown_targets(tmp_path: Path, pattern: str, says: str, remedy: str) -
 
 BROKEN: list[tuple[str, dict[str, str | bytes], str, str, str]] = [
     ("syntax", {"BUCK": "filegroup(name = 'x'\n"}, "syntax error", "BUCK:1:10", "correct"),
-    ("rule", {"BUCK": "\nfilegrup(name = 'x')"}, "unknown name 'filegrup'", "BUCK:2:1", "did you mean filegroup"),
-    ("attribute", {"BUCK": "filegroup(name = 'x', scrs = [])"},
-     "no attribute 'scrs' (target //:x)", "BUCK:1:1", "did you mean srcs?"),
-    ("type", {"BUCK": "filegroup(name = 'x', srcs = [3])"}, "attribute 'srcs' of //:x: item 0: 3", "BUCK:1:1", "file"),
+    (
+        "rule",
+        {"BUCK": "\nfilegrup(name = 'x')"},
+        "unknown name 'filegrup'",
+        "BUCK:2:1",
+        "did you mean filegroup",
+    ),
+    (
+        "attribute",
+        {"BUCK": "filegroup(name = 'x', scrs = [])"},
+        "no attribute 'scrs' (target //:x)",
+        "BUCK:1:1",
+        "did you mean srcs?",
+    ),
+    (
+        "type",
+        {"BUCK": "filegroup(name = 'x', srcs = [3])"},
+        "attribute 'srcs' of //:x: item 0: 3",
+        "BUCK:1:1",
+        "file",
+    ),
     ("no name", {"BUCK": "filegroup(srcs = [])"}, "needs a name", "BUCK:1:1", 'add name = "..."'),
     ("needed", {"BUCK": "genrule(name = 'x', out = 'o')"}, "needs the attribute 'cmd'", "BUCK:1:1", "text"),
-    ("twice", {"BUCK": "filegroup(name = 'x')\nfilegroup(name = 'x')"},
-     "//:x is declared twice (first at BUCK:1)", "BUCK:2:1", "rename"),
+    (
+        "twice",
+        {"BUCK": "filegroup(name = 'x')\nfilegroup(name = 'x')"},
+        "//:x is declared twice (first at BUCK:1)",
+        "BUCK:2:1",
+        "rename",
+    ),
     ("bad name", {"BUCK": "filegroup(name = 'a b')"}, "cannot be a target's name", "BUCK:1:1", "letters"),
-    ("missing source", {"BUCK": "filegroup(name = 'x', srcs = ['fiel.txt'])", "file.txt": ""},
-     "source file fiel.txt does not exist", "BUCK:1:1", "did you mean file.txt?"),
-    ("source of sub-package", {"BUCK": "filegroup(name = 'x', srcs = ['a/f'])", "a/BUCK": "", "a/f": ""},
-     "belongs to another package, //a", "BUCK:1:1", "//a:f"),
-    ("source outside", {"p/BUCK": "filegroup(name = 'x', srcs = ['../f'])", "f": ""}, "no path inside", "p/BUCK:1:1", ""),
-    ("unknown dep", {"BUCK": "\nsh_test(name = 'x', test = 'a', deps = [':yy'])\nfilegroup(name = 'y')", "a": ""},
-     "unknown target //:yy (a dependency of //:x)", "BUCK:2", "did you mean //:y?"),
-    ("no package", {"BUCK": "sh_test(name = 'x', test = 'a', deps = ['//q:y'])", "a": ""},
-     "no package //q", "BUCK:1", "add the file q/BUCK"),
-    ("visibility", {"BUCK": "sh_test(name = 'x', test = 'a', deps = ['//q:y'])", "a*": "", "q/BUCK": "filegroup(name = 'y')"},
-     "//q:y is not visible to //:x", "BUCK:1", 'add visibility = ["//:"] to //q:y at q/BUCK:1'),
-    ("bad visibility", {"BUCK": "filegroup(name = 'x', visibility = ['PUBLC'])"}, "no pattern", "BUCK:1:1", "PUBLIC"),
-    ("within view", {"BUCK": "sh_test(name='x', test='a', deps=['//q:y'], within_view=['//r/...'])", "a*": "",
-                     "q/BUCK": "filegroup(name = 'y', visibility = ['PUBLIC'])"}, "not within view", "BUCK:1", "within_view"),
-    ("dependency cycle", {"BUCK": "[sh_test(name = n, test = 't', deps = [d]) for n, d in "
-                                  "[('a', ':b'), ('b', ':c'), ('c', ':b')]]", "t*": ""},
-     "circle: //:b -> //:c -> //:b", "BUCK:1", "remove one"),
-    ("load cycle", {"BUCK": "load(':a.bzl', 'a')", "a.bzl": "load(':b.bzl', 'b')\na = b", "b.bzl": "\nload(':a.bzl', 'a')"},
-     "circle: a.bzl -> b.bzl -> a.bzl", "b.bzl:2:1, loaded from a.bzl:1:1, loaded from BUCK:1:1", "file of its own"),
-    ("load nothing", {"BUCK": "load('//:dfs.bzl', 'a')", "defs.bzl": ""}, "dfs.bzl does not exist", "BUCK:1:1",
-     "did you mean defs.bzl?"),
-    ("load name", {"BUCK": "load('//:defs.bzl', 'nmae')", "defs.bzl": "name = 1"}, "defs.bzl has no 'nmae'", "BUCK:1:1",
-     "did you mean name?"),
-    ("load reexport", {"BUCK": "load(':b.bzl', 'a')", "b.bzl": "load(':a.bzl', 'a')", "a.bzl": "a = 1"},
-     "b.bzl has no 'a'", "BUCK:1:1", "it has nothing"),
-    ("load text", {"BUCK": "load(':defs.txt', 'a')", "defs.txt": ""}, "reads .bzl files", "BUCK:1:1", "rename"),
-    ("error below", {"BUCK": "load(':a.bzl', 'f')\nf()", "a.bzl": "def f():\n    fail('bad', 1)"},
-     "bad 1", "a.bzl:2:5, called from BUCK:2:1", ""),
-    ("rule at load", {"BUCK": "load(':a.bzl', 'a')", "a.bzl": "native.filegroup(name = 'x')\na = 1"},
-     "only while a BUCK file", "a.bzl:1:1, loaded from BUCK:1:1", "BUCK file"),
+    (
+        "missing source",
+        {"BUCK": "filegroup(name = 'x', srcs = ['fiel.txt'])", "file.txt": ""},
+        "source file fiel.txt does not exist",
+        "BUCK:1:1",
+        "did you mean file.txt?",
+    ),
+    (
+        "source of sub-package",
+        {"BUCK": "filegroup(name = 'x', srcs = ['a/f'])", "a/BUCK": "", "a/f": ""},
+        "belongs to another package, //a",
+        "BUCK:1:1",
+        "//a:f",
+    ),
+    (
+        "source outside",
+        {"p/BUCK": "filegroup(name = 'x', srcs = ['../f'])", "f": ""},
+        "no path inside",
+        "p/BUCK:1:1",
+        "",
+    ),
+    (
+        "unknown dep",
+        {"BUCK": "\nsh_test(name = 'x', test = 'a', deps = [':yy'])\nfilegroup(name = 'y')", "a": ""},
+        "unknown target //:yy (a dependency of //:x)",
+        "BUCK:2",
+        "did you mean //:y?",
+    ),
+    (
+        "no package",
+        {"BUCK": "sh_test(name = 'x', test = 'a', deps = ['//q:y'])", "a": ""},
+        "no package //q",
+        "BUCK:1",
+        "add the file q/BUCK",
+    ),
+    (
+        "visibility",
+        {
+            "BUCK": "sh_test(name = 'x', test = 'a', deps = ['//q:y'])",
+            "a*": "",
+            "q/BUCK": "filegroup(name = 'y')",
+        },
+        "//q:y is not visible to //:x",
+        "BUCK:1",
+        'add visibility = ["//:"] to //q:y at q/BUCK:1',
+    ),
+    (
+        "bad visibility",
+        {"BUCK": "filegroup(name = 'x', visibility = ['PUBLC'])"},
+        "no pattern",
+        "BUCK:1:1",
+        "PUBLIC",
+    ),
+    (
+        "within view",
+        {
+            "BUCK": "sh_test(name='x', test='a', deps=['//q:y'], within_view=['//r/...'])",
+            "a*": "",
+            "q/BUCK": "filegroup(name = 'y', visibility = ['PUBLIC'])",
+        },
+        "not within view",
+        "BUCK:1",
+        "within_view",
+    ),
+    (
+        "dependency cycle",
+        {
+            "BUCK": "[sh_test(name = n, test = 't', deps = [d]) for n, d in "
+            "[('a', ':b'), ('b', ':c'), ('c', ':b')]]",
+            "t*": "",
+        },
+        "circle: //:b -> //:c -> //:b",
+        "BUCK:1",
+        "remove one",
+    ),
+    (
+        "load cycle",
+        {
+            "BUCK": "load(':a.bzl', 'a')",
+            "a.bzl": "load(':b.bzl', 'b')\na = b",
+            "b.bzl": "\nload(':a.bzl', 'a')",
+        },
+        "circle: a.bzl -> b.bzl -> a.bzl",
+        "b.bzl:2:1, loaded from a.bzl:1:1, loaded from BUCK:1:1",
+        "file of its own",
+    ),
+    (
+        "load nothing",
+        {"BUCK": "load('//:dfs.bzl', 'a')", "defs.bzl": ""},
+        "dfs.bzl does not exist",
+        "BUCK:1:1",
+        "did you mean defs.bzl?",
+    ),
+    (
+        "load name",
+        {"BUCK": "load('//:defs.bzl', 'nmae')", "defs.bzl": "name = 1"},
+        "defs.bzl has no 'nmae'",
+        "BUCK:1:1",
+        "did you mean name?",
+    ),
+    (
+        "load reexport",
+        {"BUCK": "load(':b.bzl', 'a')", "b.bzl": "load(':a.bzl', 'a')", "a.bzl": "a = 1"},
+        "b.bzl has no 'a'",
+        "BUCK:1:1",
+        "it has nothing",
+    ),
+    (
+        "load text",
+        {"BUCK": "load(':defs.txt', 'a')", "defs.txt": ""},
+        "reads .bzl files",
+        "BUCK:1:1",
+        "rename",
+    ),
+    (
+        "error below",
+        {"BUCK": "load(':a.bzl', 'f')\nf()", "a.bzl": "def f():\n    fail('bad', 1)"},
+        "bad 1",
+        "a.bzl:2:5, called from BUCK:2:1",
+        "",
+    ),
+    (
+        "rule at load",
+        {"BUCK": "load(':a.bzl', 'a')", "a.bzl": "native.filegroup(name = 'x')\na = 1"},
+        "only while a BUCK file",
+        "a.bzl:1:1, loaded from BUCK:1:1",
+        "BUCK file",
+    ),
     ("glob pattern", {"BUCK": "x = glob(['../*'])"}, "matches nothing", "BUCK:1:5", ""),
-    ("macro", {"BUCK": "genrule(name = 'x', out = 'o', cmd = 'echo $(date)')"}, "macro $(date)", "BUCK:1:1", "\\\\$("),
-    ("two outs", {"BUCK": "genrule(name = 'x', cmd = '')"}, "//:x (genrule): genrule takes out or outs",
-     "for BUCK:1", ""),
-    ("not executable", {"BUCK": "sh_test(name = 'x', test = 'a')", "a": ""}, "not executable", "BUCK:1", "chmod +x a"),
-    ("select", {"BUCK": "filegroup(name = 'x', srcs = select({}))"}, "unknown name 'select'", "BUCK:1:29", "not supported yet"),
+    (
+        "macro",
+        {"BUCK": "genrule(name = 'x', out = 'o', cmd = 'echo $(date)')"},
+        "macro $(date)",
+        "BUCK:1:1",
+        "\\\\$(",
+    ),
+    (
+        "two outs",
+        {"BUCK": "genrule(name = 'x', cmd = '')"},
+        "//:x (genrule): genrule takes out or outs",
+        "for BUCK:1",
+        "",
+    ),
+    (
+        "not executable",
+        {"BUCK": "sh_test(name = 'x', test = 'a')", "a": ""},
+        "not executable",
+        "BUCK:1",
+        "chmod +x a",
+    ),
+    (
+        "select",
+        {"BUCK": "filegroup(name = 'x', srcs = select({}))"},
+        "unknown name 'select'",
+        "BUCK:1:30",
+        "not supported yet",
+    ),
     ("rule in BUCK", {"BUCK": "x = rule(impl = len, attrs = {})"}, "unknown name 'rule'", "BUCK:1:5", ""),
-    ("buckconfig", {".buckconfig": "[a]\nnonsense", "BUCK": ""}, "is no setting: nonsense", ".buckconfig:2", "key = value"),
+    (
+        "buckconfig",
+        {".buckconfig": "[a]\nnonsense", "BUCK": ""},
+        "is no setting: nonsense",
+        ".buckconfig:2",
+        "key = value",
+    ),
     ("not UTF-8", {"BUCK": b"\n# \xff"}, "not UTF-8", "BUCK:2", "UTF-8"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -180,26 +329,58 @@ RULES: list[tuple[str, str, str]] = [
     ("nothing returned", "    pass", "returned a value of type NoneType"),
     ("not a provider", "    return [1]", "list with a value of type int"),
     ("twice", "    return [RunInfo(args = 'a'), RunInfo(args = 'b')]", "RunInfo twice"),
-    ("unmade output", "    ctx.actions.declare_output('a')\n    return []", "declared, but no action makes it"),
-    ("made twice", "    o = ctx.actions.write('a', '')\n    ctx.actions.write(o, '')\n    return []", "made twice"),
-    ("declared twice", "    ctx.actions.write('a', '')\n    ctx.actions.write('a', '')\n    return []", "beside 'a'"),
-    ("inside another", "    ctx.actions.write('a', '')\n    ctx.actions.write('a/b', '')\n    return []", "beside 'a'"),
+    (
+        "unmade output",
+        "    ctx.actions.declare_output('a')\n    return []",
+        "declared, but no action makes it",
+    ),
+    (
+        "made twice",
+        "    o = ctx.actions.write('a', '')\n    ctx.actions.write(o, '')\n    return []",
+        "made twice",
+    ),
+    (
+        "declared twice",
+        "    ctx.actions.write('a', '')\n    ctx.actions.write('a', '')\n    return []",
+        "beside 'a'",
+    ),
+    (
+        "inside another",
+        "    ctx.actions.write('a', '')\n    ctx.actions.write('a/b', '')\n    return []",
+        "beside 'a'",
+    ),
     ("outside", "    ctx.actions.write('../a', '')\n    return []", "no path inside a folder"),
     ("nothing made", "    ctx.actions.run(['true'], category = 'c')\n    return []", "makes nothing"),
-    ("number in command", "    ctx.actions.run([1], category = 'c')\n    return []", "type int cannot stand in a command"),
+    (
+        "number in command",
+        "    ctx.actions.run([1], category = 'c')\n    return []",
+        "type int cannot stand in a command",
+    ),
     ("category", "    ctx.actions.run(['a'], category = 'C C')\n    return []", "is no category"),
-    ("same action", "    [ctx.actions.run(['a', ctx.actions.declare_output(n).as_output()], category = 'c')"
-                    " for n in ['a', 'b']]\n    return []", "two actions"),
-    ("own input", "    a, b = ctx.actions.declare_output('a'), ctx.actions.declare_output('b')\n"
-                  "    ctx.actions.run(['x', a, b.as_output()], category = 'c')\n"
-                  "    ctx.actions.run(['x', b, a.as_output()], category = 'd')\n    return []", "wait for each other"),
+    (
+        "same action",
+        "    [ctx.actions.run(['a', ctx.actions.declare_output(n).as_output()], category = 'c')"
+        " for n in ['a', 'b']]\n    return []",
+        "two actions",
+    ),
+    (
+        "own input",
+        "    a, b = ctx.actions.declare_output('a'), ctx.actions.declare_output('b')\n"
+        "    ctx.actions.run(['x', a, b.as_output()], category = 'c')\n"
+        "    ctx.actions.run(['x', b, a.as_output()], category = 'd')\n    return []",
+        "wait for each other",
+    ),
     ("unknown field", "    return [DefaultInfo(outputs = [])]", "no field 'outputs'"),
     ("unknown attribute", "    ctx.attrs.nope\n    return []", "no field 'nope'"),
     ("private field", "    ctx.actions._actions\n    return []", "no field '_actions'"),
     ("read_config", "    read_config('a', 'b')\n    return []", "while files load"),
     ("glob", "    glob(['*'])\n    return []", "only while a BUCK file"),
-    ("unknown argument", "    ctx.actions.write('a', '', mode = 1)\n    return []", "write() got an unexpected keyword"),
-]  # fmt: skip
+    (
+        "unknown argument",
+        "    ctx.actions.write('a', '', mode = 1)\n    return []",
+        "write() got an unexpected keyword",
+    ),
+]
 
 
 @pytest.mark.parametrize(("body", "says"), [row[1:] for row in RULES], ids=[row[0] for row in RULES])
@@ -231,7 +412,7 @@ def test_globs_stop_at_sub_packages_and_hidden_names(tmp_path: Path) -> None:
     ]
     write(
         tmp_path,
-        {name: "" for name in names}
+        dict.fromkeys(names, "")
         | {
             "sub/BUCK": "",
             ".buckconfig": "[project]\nignore = out, nowhere",
@@ -335,10 +516,13 @@ def test_the_plan_has_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     write(
         tmp_path / "p",
         {f"m{n}.py": "" for n in range(20)}
-        | {"lock": "", "BUCK": "python_toolchain(name = 'python', lock = 'lock')\n"
-        "[python_library(name = 'l%d' % n, srcs = ['m%d.py' % n], deps = [':l%d' % m for m in range(n)]) for n in range(20)]\n"
-        "python_binary(name = 'b', main = 'm0.py', deps = [':l%d' % n for n in range(1, 20)])"},
-    )  # fmt: skip
+        | {
+            "lock": "",
+            "BUCK": "python_toolchain(name = 'python', lock = 'lock')\n"
+            "[python_library(name = 'l%d' % n, srcs = ['m%d.py' % n], deps = [':l%d' % m for m in range(n)]) for n in range(20)]\n"
+            "python_binary(name = 'b', main = 'm0.py', deps = [':l%d' % n for n in range(1, 20)])",
+        },
+    )
     script = (
         "import sys; from pathlib import Path; from fairlead.build.tree import DiskTree;"
         "from fairlead.build.evaluate import evaluate;"
