@@ -6,20 +6,20 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from fairlead.build.engine import BuildReport, Engine, Event, TestReport
 from fairlead.build.plan import Action, Plan, Target, TestSpec
+from fairlead.build.sandbox import Requested
 from fairlead.build.tree import DiskTree
 from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed
 from fairlead.store import Store
 from tests.disk import small_disk
 
 GEN = "fairlead-out/gen"
-Level = Callable[[], str]
 
 
 def out(name: str, file: str, package: str = "p") -> str:
@@ -89,7 +89,7 @@ def spec(shell: str, **more: object) -> TestSpec:
 class Yard:
     """A project folder and a store; each call has an engine of its own, as each command has."""
 
-    def __init__(self, folder: Path, level: str) -> None:
+    def __init__(self, folder: Path, level: Requested) -> None:
         self.root = folder / "project"
         self.root.mkdir()
         self.store_folder = folder / "store"
@@ -104,25 +104,22 @@ class Yard:
     def read(self, path: str) -> str:
         return (self.root / path).read_text()
 
-    def engine(self, plan: Plan, **more: object) -> Engine:
-        tree = DiskTree(self.root)
-        level = more.pop("sandbox", self.level)
+    def engine(self, plan: Plan, level: Requested | None = None) -> Engine:
         return Engine(
             self.store,
             self.root,
-            tree,
+            DiskTree(self.root),
             plan,
-            sandbox=level,
+            sandbox=level or self.level,
             jobs=2,
             on_event=self.events.append,
-            **more,  # type: ignore[arg-type]
         )
 
     def build(self, plan: Plan, *labels: str) -> BuildReport:
         return self.engine(plan).build(labels or list(plan.requested))
 
-    def test(self, plan: Plan, *, reuse: bool = True, sandbox: str = "") -> TestReport:
-        return self.engine(plan, sandbox=sandbox or self.level).test(plan.requested, reuse)
+    def test(self, plan: Plan, *, reuse: bool = True, sandbox: Requested | None = None) -> TestReport:
+        return self.engine(plan, sandbox).test(plan.requested, reuse)
 
     def log(self, report: TestReport, number: int = 0) -> str:
         return self.store.blobs.get(report.results[number].log).decode()
@@ -383,9 +380,7 @@ def test_an_input_beside_an_output_is_a_copy(walled: Yard) -> None:
     second = action(
         "s",
         "b",
-        "; ".join(
-            [f"chmod u+w {out('s', 'a')}", f"echo poison > {out('s', 'a')}", f"echo b > {out('s', 'b')}"]
-        ),
+        "; ".join([f"rm -f {out('s', 'a')}", f"echo poison > {out('s', 'a')}", f"echo b > {out('s', 'b')}"]),
         inputs=(out("s", "a"),),
     )
     with pytest.raises(WorkFailed, match="changed its own input"):
@@ -435,7 +430,8 @@ def test_outputs_do_not_land_outside_through_a_link_in_the_project(walled: Yard,
 
 def test_an_action_reads_neither_the_store_nor_the_project(walled: Yard) -> None:
     walled.write("secret", "s3cret")
-    line = f"(cat {walled.root}/secret {walled.store_folder}/results.sqlite; ls {walled.root}) > {out('a', 'x')}; true"
+    places = f"{walled.root}/secret {walled.store_folder}/results.sqlite"
+    line = f"(cat {places}; ls {walled.root}) > {out('a', 'x')}; true"
     walled.build(plan(action("a", "x", line)))
     assert walled.read(out("a", "x")) == ""
 

@@ -89,15 +89,33 @@ def test_a_program_runs_with_its_code_its_output_and_nothing_of_our_environment(
 def test_only_outputs_and_tmp_can_be_written(jail: Jail) -> None:
     done = jail.run(
         """
-        import os free, shut = [], [] for place in ["/inputs/new", "/inputs/source.txt", "/new", "/usr/new",
-        "/etc/new", "/etc/passwd", "/bin/new", "/lib/new", "/dev/new", "/run/new", "/var/new",
-        "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/home/new", "/root/new", "/toolchains/x",
-        "/outputs/made", "/tmp/made", "/dev/shm/made", "/dev/null"]: try: with open(place, "w") as stream:
-        stream.write("x") free.append(place) except OSError: shut.append(place) print(free) for act in
-        (lambda: os.chmod("/inputs/source.txt", 0o777), lambda: os.unlink("/inputs/source.txt"), lambda:
-        os.utime("/inputs/source.txt"), lambda: os.rename("/inputs", "/tmp/i"), lambda:
-        os.link("/inputs/source.txt", "/outputs/linked")): try: act() print("wrong: allowed") except
-        OSError: pass
+        import os
+        free, shut = [], []
+        for place in [
+            "/inputs/new", "/inputs/source.txt", "/new", "/usr/new", "/etc/new", "/etc/passwd", "/bin/new",
+            "/lib/new", "/dev/new", "/run/new", "/var/new", "/proc/sys/kernel/core_pattern",
+            "/proc/sysrq-trigger", "/home/new", "/root/new", "/toolchains/x",
+            "/outputs/made", "/tmp/made", "/dev/shm/made", "/dev/null",
+        ]:
+            try:
+                with open(place, "w") as stream:
+                    stream.write("x")
+                free.append(place)
+            except OSError:
+                shut.append(place)
+        print(free)
+        for act in (
+            lambda: os.chmod("/inputs/source.txt", 0o777),
+            lambda: os.unlink("/inputs/source.txt"),
+            lambda: os.utime("/inputs/source.txt"),
+            lambda: os.rename("/inputs", "/tmp/i"),
+            lambda: os.link("/inputs/source.txt", "/outputs/linked"),
+        ):
+            try:
+                act()
+                print("wrong: allowed")
+            except OSError:
+                pass
         """
     )
     assert done.code == 0, jail.said
@@ -526,12 +544,16 @@ open("/outputs/made", "w").write("made")
 print(len([n for n in os.listdir("/proc") if n.isdigit()]))
 """
         code = f"""
-import sys; sys.path.insert(0, {str(folder / "code")!r}) from pathlib import Path from fairlead.build import
-sandbox from fairlead.build.sandbox import Bind, Command, system assert sandbox.refusal() == "",
-sandbox.refusal() done = sandbox.run(Command([system.interpreter(), "-I", "-c", {program!r}], {{}}, "/",
-Path({str(folder / "log")!r}), root_binds=[Bind(Path({str(folder / "inputs")!r}), "/inputs"),
-Bind(Path({str(folder / "outputs")!r}), "/outputs", writable=True)], level="namespace")) print(done.code,
-done.enforced)
+import sys; sys.path.insert(0, {str(folder / "code")!r})
+from pathlib import Path
+from fairlead.build import sandbox
+from fairlead.build.sandbox import Bind, Command, system
+assert sandbox.refusal() == "", sandbox.refusal()
+inputs = Bind(Path({str(folder / "inputs")!r}), "/inputs")
+outputs = Bind(Path({str(folder / "outputs")!r}), "/outputs", writable=True)
+done = sandbox.run(Command([system.interpreter(), "-I", "-c", {program!r}], {{}}, "/",
+    Path({str(folder / "log")!r}), root_binds=[inputs, outputs], level="namespace"))
+print(done.code, done.enforced)
 """
         switch: dict[str, object] = (
             {"user": user, "group": user, "extra_groups": []} if os.getuid() == 0 else {}
