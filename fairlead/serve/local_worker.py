@@ -99,7 +99,8 @@ class LocalWorker:
             if worker.public_key == key and worker.revoked is None:
                 return worker.name
         taken = {worker.name for worker in known}
-        return next(n for n in ("local", *(f"local-{i}" for i in itertools.count(2))) if n not in taken)
+        free = itertools.chain(["local"], (f"local-{number}" for number in itertools.count(2)))
+        return next(name for name in free if name not in taken)
 
     def _sandbox(self) -> str:
         """Without walls only where the repository's own setting counts such verdicts."""

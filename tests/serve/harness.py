@@ -23,6 +23,7 @@ from fairlead.git import Repo
 from fairlead.keys.signer import Signer
 from fairlead.serve import app as application
 from fairlead.serve import auth, server
+from fairlead.serve.pages import routes as page_routes
 from fairlead.serve.records import Records
 from fairlead.serve.state import Limits, State, open_state
 from fairlead.ship import identity
@@ -224,7 +225,7 @@ def site(data: Path, *, queue: bool = True, settings: Settings | None = None, li
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     state = open_state(data, url=url, settings=settings, limits=limits, lease_seconds=lease_seconds)
     application.start(state)
-    app = application.create(state, pages=server.page_routes(state) if pages else (), queue=queue)
+    app = application.create(state, pages=page_routes(state) if pages else (), queue=queue)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, ws="none", lifespan="on", timeout_graceful_shutdown=5
     )

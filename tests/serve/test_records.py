@@ -26,7 +26,7 @@ def shape(engine: sqlalchemy.Engine) -> dict[str, object]:
     seen = inspect(engine)
     for table in seen.get_table_names():
         found[table] = (
-            [(c["name"], str(c["type"]), c["nullable"], c["primary_key"]) for c in seen.get_columns(table)],
+            [(c["name"], str(c["type"]), c["nullable"]) for c in seen.get_columns(table)],
             sorted(
                 (tuple(k["constrained_columns"]), k["referred_table"]) for k in seen.get_foreign_keys(table)
             ),
