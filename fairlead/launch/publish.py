@@ -55,6 +55,12 @@ def publish(
     name_problem = manifest.path_problem(name) or ("has a slash" if "/" in name else "")
     if name_problem:
         raise UsageError(f"the program's name {name_problem}", where=name, remedy="give a plain file name")
+    if out.is_dir():
+        raise UsageError(
+            "the DotSlash file cannot be written: a folder has that name",
+            where=str(out),
+            remedy=f"name another place, such as --out {out.parent / 'bin' / name}",
+        )
     for platform in platforms:
         if platform not in manifest.PLATFORMS:
             raise UsageError(
@@ -69,7 +75,7 @@ def publish(
     entry = replace(entry, providers=[{"url": url}])
     check(url, entry)
     chosen = tuple(sorted(set(platforms))) or runs_on(file)
-    atomic.write(out, render(name, dict.fromkeys(chosen, entry)), mode=0o755)
+    atomic.write(out, render(name, dict.fromkeys(chosen, entry)), mode=0o755, durable=True)
     return Published(out, url, entry.size, entry.digest, chosen, uploaded)
 
 

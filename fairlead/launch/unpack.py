@@ -13,6 +13,7 @@ count are limited.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -236,6 +237,10 @@ def _zip(source: BinaryIO, folder: _Folder) -> None:
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, *_SURPRISES) as error:
         # Encrypted members and unknown methods are a RuntimeError.
         raise Damaged(f"the artifact is not a zip archive that can be read: {error}") from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # of seeking to a place that only a damaged directory names
+            raise
+        raise Damaged("the artifact is not a zip archive that can be read") from None
 
 
 def _zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, folder: _Folder) -> None:

@@ -39,6 +39,7 @@ def _context(curl_bundle: str, cert_file: str, cert_dir: str) -> ssl.SSLContext:
                 where=f"{name}={value}",
                 remedy=f"correct or unset {name}",
             )
+    bundle = ""
     made = ssl.create_default_context()
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     try:

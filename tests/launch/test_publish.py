@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from fairlead.errors import FairleadError, MachineryError, UsageError
 from fairlead.launch import manifest, publish
 from fairlead.launch.manifest import Entry
+from fairlead.store import atomic
 from tests.launch.tools import HELLO, Run, finished, log_in, take_artifacts
 from tests.net.web import Answer, Web
+from tests.real_server import running
 
 
 @pytest.fixture
@@ -80,6 +82,25 @@ def test_what_is_published_runs(
     )
     assert fairlead(path, "a").out == "hello a\n"
     assert dotslash(path, "b").out == "hello b\n"
+
+
+def test_through_a_real_server(tmp_path: Path, fairlead: Run, dotslash: Run) -> None:
+    """Its own address rules, tokens and answers; and a second publish of the same bytes sends nothing."""
+    (tmp_path / "server").mkdir()
+    with running(tmp_path / "server") as server:
+        author = server.person("author")
+        (author.clone / "built").write_bytes(zipapp())
+        first = author.json("publish", "--file", "built", "--name", "tool", "--out", "bin/tool")
+        again = author.json("publish", "--file", "built", "--name", "tool", "--out", "bin/tool")
+        assert (first["uploaded"], again["uploaded"]) == (True, False)
+        assert first["url"] == f"{server.url}/a/{first['blake3']}/tool"
+        assert fairlead(author.clone / "bin/tool", "x").out == "zipped x\n"
+        atomic.remove(tmp_path / "cache")
+        assert dotslash(author.clone / "bin/tool", "y").out == "zipped y\n"
+        refused = author.run("publish", "--file", "built", "--name", "a b", code=2)
+        assert "cannot be the name of an artifact" in refused.stderr
+        (author.home / ".local/state/fairlead/logins.json").unlink()
+        assert "fairlead login" in author.run("publish", "--file", "built", code=2).stderr
 
 
 def test_the_server_known_here_is_used_and_nothing_is_sent_twice(web: Web, built: Path, command: Run) -> None:
@@ -168,6 +189,7 @@ def test_wrong_usage(web: Web, tmp_path: Path, built: Path, command: Run) -> Non
         (("--file", built, "--name", "a/b", *url), "has a slash"),
         (("--file", built, "--name", "", "--name", "..", *url), "leads to a parent"),
         (("--file", built, *url, "--platform", "linux-x86-64"), "did you mean linux-x86_64"),
+        (("--file", built, *url, "--out", tmp_path), "a folder has that name"),
         (("--file", built, "--url", "example.com/x"), "no scheme"),
         (("--file", built), "no server is known"),
         (("--file", built, "--server", web.url), "not logged in"),

@@ -85,6 +85,16 @@ def test_missing_bundle_names_the_variable(secure: Web, monkeypatch: pytest.Monk
     assert caught.value.where == "SSL_CERT_FILE=/no/such/file.pem"
 
 
+def test_a_bundle_that_holds_no_certificate(
+    secure: Web, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "junk.pem").write_text("junk")
+    monkeypatch.setenv("CURL_CA_BUNDLE", str(tmp_path / "junk.pem"))
+    with pytest.raises(UsageError, match="cannot be read") as caught:
+        request("GET", secure.url + "/x")
+    assert caught.value.where == str(tmp_path / "junk.pem")
+
+
 def test_from_https_to_http_only_with_a_digest(
     secure: Web, web: Web, authority: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
