@@ -15,8 +15,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from fairlead.build.buckconfig import BuckConfig
 from fairlead.build.engine import Engine, Event
 from fairlead.build.evaluator import evaluate_apart
 from fairlead.build.key import Platform, target_records
@@ -24,20 +26,19 @@ from fairlead.build.plan import Plan
 from fairlead.build.sandbox import Requested
 from fairlead.build.testing import TestResult
 from fairlead.build.tree import GitTree
-from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed
+from fairlead.errors import FairleadError, MachineryError, UsageError
 from fairlead.git import Repo
 from fairlead.ship.values import KeyStatement, Sign, Signed, Verdict
 from fairlead.store import Store, crashpoint
 from fairlead.worker import checkout
 from fairlead.worker.job import Job
-from fairlead.worker.server import Server
+from fairlead.worker.server import Refused, Server
 from fairlead.worker.state import State, free_bytes
 from fairlead.worker.supervisor import Answer
 
 AFTER_KEYS = crashpoint.declare("worker.after-keys", "the server has the signed keys and no verdict")
 AFTER_VERDICT = crashpoint.declare("worker.after-verdict", "the server has this verdict and waits for more")
 EVERYTHING = ("//...",)
-LONGEST_LOG = 4 << 20  # bytes of one log that are kept: its beginning and its end
 FREE = 1 << 30  # bytes of disk below which no job is begun
 
 
@@ -66,10 +67,10 @@ class Candidate:
         """Do the job; every way it can end is an Answer."""
         try:
             return self._check()
-        except MachineryError as error:
+        except (MachineryError, Refused) as error:
             return Answer("retry", error.what, error.where, error.remedy)
         except FairleadError as error:
-            return Answer("retry", f"the server refused: {error.what}", error.where, error.remedy)
+            return self._broken(error)
 
     def _check(self) -> Answer:
         if free_bytes(self.state.root) < FREE:
@@ -77,54 +78,62 @@ class Candidate:
                 "the worker's disk is nearly full", where=str(self.state.root), remedy="free some space on it"
             )
         repo = checkout.fetch(self.server, self.state.repository, self.job)
-        base = self._base_statement(repo)
-        folder = self.state.jobs / "candidate"
-        try:
-            checkout.write(repo, self.job.commit, folder)
-            plan = self._evaluate(folder)
-            tree = GitTree(repo, self.job.commit)
-            keys = test_keys(plan, tree)
-        except (UsageError, WorkFailed) as error:
-            return self._broken(error, folder)
-        statement = KeyStatement(self.job.commit, repo.commit(self.job.commit).tree, keys, self.name)
-        wanted = self.server.keys(self.job, base, statement.signed(self.sign))
+        base = self._base_keys(repo)
+        plan, tree = self._evaluate(repo, self.job.commit, self._folder)
+        keys = test_keys(plan, tree)
+        wanted = self.server.keys(
+            self.job, self._signed(repo, self.job.base, base), self._signed(repo, self.job.commit, keys)
+        )
         crashpoint.here(AFTER_KEYS)
         unknown = sorted(set(wanted) - set(keys))
         if unknown:
             raise MachineryError(f"the server asks for {unknown[0]}, which the candidate has not")
         self.note(f"D{self.job.diff}: {len(keys)} tests, {len(wanted)} to run")
         if wanted:
-            self._run(plan, tree, folder, keys, wanted)
+            self._run(plan, tree, keys, wanted)
         return Answer("done")
 
-    def _base_statement(self, repo: Repo) -> Signed:
-        """The signed keys of the base; none if it cannot be evaluated."""
-        folder = self.state.jobs / "base"
+    @property
+    def _folder(self) -> Path:
+        """The candidate's work tree."""
+        return self.state.jobs / "candidate"
+
+    @cached_property
+    def _store(self) -> Store:
+        return Store.open(self.state.store)
+
+    def _base_keys(self, repo: Repo) -> dict[str, str]:
+        """The keys of the base's tests; none if it cannot be evaluated."""
         try:
-            checkout.write(repo, self.job.base, folder)
-            keys = test_keys(self._evaluate(folder), GitTree(repo, self.job.base))
-        except (UsageError, WorkFailed) as error:
+            return test_keys(*self._evaluate(repo, self.job.base, self.state.jobs / "base"))
+        except MachineryError:
+            raise
+        except FairleadError as error:
             self.note(f"D{self.job.diff}: the base has no keys: {error.what}")
-            keys = {}
-        tree = repo.commit(self.job.base).tree
-        return KeyStatement(self.job.base, tree, keys, self.name).signed(self.sign)
+            return {}
 
-    def _evaluate(self, folder: Path) -> Plan:
-        return evaluate_apart(folder, EVERYTHING, sandbox=self.limits.sandbox)
+    def _evaluate(self, repo: Repo, commit: str, folder: Path) -> tuple[Plan, GitTree]:
+        """The plan of a commit, and its tree. A commit without any build file has a plan without targets."""
+        tree = GitTree(repo, commit, self._store.results)
+        names = BuckConfig.load(tree).build_files
+        if not any(e.path.rpartition("/")[2] in names for e in repo.entries(commit, recursive=True)):
+            return Plan({}, (), {}), tree
+        checkout.write(repo, commit, folder)
+        return evaluate_apart(folder, EVERYTHING, sandbox=self.limits.sandbox), tree
 
-    def _run(
-        self, plan: Plan, tree: GitTree, folder: Path, keys: Mapping[str, str], wanted: Sequence[str]
-    ) -> None:
+    def _signed(self, repo: Repo, commit: str, keys: Mapping[str, str]) -> Signed:
+        return KeyStatement(commit, repo.commit(commit).tree, keys, self.name).signed(self.sign)
+
+    def _run(self, plan: Plan, tree: GitTree, keys: Mapping[str, str], wanted: Sequence[str]) -> None:
         """Run `wanted`, and hand in log and verdict of each as it ends."""
-        store = Store.open(self.state.store)
 
         def ended(event: Event) -> None:
             if event.result is not None:
-                self._verdict(store, event.result, keys)
+                self._verdict(event.result, keys)
 
         engine = Engine(
-            store,
-            folder,
+            self._store,
+            self._folder,
             tree,
             bounded(plan, self.limits.test_seconds),
             sandbox=self.limits.sandbox,
@@ -133,9 +142,9 @@ class Candidate:
         )
         engine.test(wanted, reuse=False)
 
-    def _verdict(self, store: Store, result: TestResult, keys: Mapping[str, str]) -> None:
+    def _verdict(self, result: TestResult, keys: Mapping[str, str]) -> None:
         """Sign what was seen. The key is the one that was handed in, whatever the engine calls it."""
-        log = self.server.log(shortened(store.blobs.get(result.log)))
+        log = self.server.log(self._store.blobs.get(result.log))
         verdict = Verdict(
             label=result.label,
             key=keys[result.label],
@@ -149,19 +158,18 @@ class Candidate:
         self.note(f"D{self.job.diff}: {result.outcome} {result.label} in {result.seconds:.1f} s")
         crashpoint.here(AFTER_VERDICT)
 
-    def _broken(self, error: FairleadError, folder: Path) -> Answer:
+    def _broken(self, error: FairleadError) -> Answer:
         """The candidate's own fault, told without this machine's paths."""
 
         def told(text: str) -> str:
-            return text.replace(f"{folder}/", "").replace(str(folder), ".")
+            return text.replace(f"{self._folder}/", "").replace(str(self._folder), "the repository")
 
-        what, where, remedy = told(error.what), told(error.where), told(error.remedy)
-        text = (
-            f"{what}\n"
-            + (f"  where: {where}\n" if where else "")
-            + (f"  what to do: {remedy}\n" if remedy else "")
-        )
-        return Answer("broken", what, where, remedy, self.server.log(shortened(text.encode())))
+        said = UsageError(told(error.what), where=told(error.where), remedy=told(error.remedy))
+        try:
+            log = self.server.log(f"{said}\n".encode())
+        except (MachineryError, Refused) as failed:
+            return Answer("retry", failed.what, failed.where, failed.remedy)
+        return Answer("broken", said.what, said.where, said.remedy, log)
 
 
 def test_keys(plan: Plan, tree: GitTree) -> dict[str, str]:
@@ -179,12 +187,3 @@ def bounded(plan: Plan, seconds: int) -> Plan:
         for label, target in plan.targets.items()
     }
     return dataclasses.replace(plan, targets=targets)
-
-
-def shortened(log: bytes, limit: int = LONGEST_LOG) -> bytes:
-    """A log as it is kept: whole, or its beginning and its end with the number of bytes left out."""
-    if len(log) <= limit:
-        return log
-    half = limit // 2
-    left_out = len(log) - 2 * half
-    return log[:half] + f"\n... {left_out} bytes left out ...\n".encode() + log[-half:]

@@ -1,8 +1,8 @@
 """The worker's side of the HTTP API: register, lease, keys, logs, verdicts, finish.
 
 Every call but `lease` says the same thing however often it is repeated, so a call that got no whole
-answer is repeated with pauses. A refusal is never repeated: the job is no longer this worker's, or the
-server does not believe what it was told.
+answer is repeated with pauses. A refusal (`Refused`) is never repeated: the job is no longer this
+worker's, or the server does not believe what it was told.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from fairlead.worker.job import Job
 LEASE_WAIT = 20  # seconds that the server may hold the question for a job open
 _ATTEMPTS = 6
 _T = TypeVar("_T")
+
+
+class Refused(FairleadError):
+    """The server understood and said no: asking again is of no use."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Server:
             headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/octet-stream"}
             answer = net.request("PUT", url, headers=headers, body=data, timeout=120.0)
             if not 200 <= answer.status < 300:
-                raise refusal(answer.status, answer.body, url, answer.headers)
+                raise _told(refusal(answer.status, answer.body, url, answer.headers))
             return json.loads(answer.body)
 
         if _mapping(_repeated(put)).get("digest") != own:
@@ -96,7 +100,11 @@ class Server:
         return environment
 
     def _call(self, path: str, payload: Mapping[str, object], *, timeout: float) -> object:
-        return net.fetch_json("POST", f"{self.url}{path}", token=self.token, payload=payload, timeout=timeout)
+        url = f"{self.url}{path}"
+        try:
+            return net.fetch_json("POST", url, token=self.token, payload=payload, timeout=timeout)
+        except FairleadError as error:
+            raise _told(error) from None
 
 
 def register(url: str, enrolment: str, name: str, public_key: str) -> str:
@@ -112,9 +120,11 @@ def register(url: str, enrolment: str, name: str, public_key: str) -> str:
     return token
 
 
-def refused(error: FairleadError) -> bool:
-    """Whether the server understood and said no, so that asking again is of no use."""
-    return not isinstance(error, MachineryError)
+def _told(error: FairleadError) -> FairleadError:
+    """The error as it is if trying again may help, else `Refused` with the same words."""
+    if isinstance(error, MachineryError):
+        return error
+    return Refused(error.what, where=error.where, remedy=error.remedy, exit=error.exit)
 
 
 def _repeated(call: Callable[[], _T]) -> _T:

@@ -32,7 +32,7 @@ from typing import IO
 from fairlead.errors import FairleadError, MachineryError
 from fairlead.store import crashpoint
 from fairlead.worker.job import Job
-from fairlead.worker.server import Server, refused
+from fairlead.worker.server import Refused, Server
 from fairlead.worker.state import State
 
 AFTER_LEASE = crashpoint.declare(
@@ -179,10 +179,12 @@ class Supervisor:
         self.note(f"D{job.diff}: the job's process ended with {how} and no answer")
         if self.state.lost(job.commit) < PATIENCE:
             return None
+        killed = "it may have needed more memory than this machine has; the worker's own log says more"
+        failed = "this is a fault of the worker, not of the change; the worker's own log says more"
         return Answer(
             "broken",
             f"the process that checked this candidate ended {PATIENCE} times with {how} and no answer",
-            remedy="it may need more memory than worker.memory_mib allows; the worker's own log says more",
+            remedy=killed if child.returncode < 0 else failed,
         )
 
     def _wait(self, child: subprocess.Popen[bytes], job: Job, lost: threading.Event) -> bool:
@@ -213,7 +215,7 @@ class Supervisor:
                 self.server.heartbeat(job)
                 kept = time.monotonic()
             except FairleadError as error:
-                if refused(error) or time.monotonic() - kept > job.lease_seconds:
+                if isinstance(error, Refused) or time.monotonic() - kept > job.lease_seconds:
                     self.note(f"D{job.diff}: the lease is lost: {error.what}")
                     lost.set()
                     return

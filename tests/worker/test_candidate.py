@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from fairlead.build.plan import Plan, Target, TestSpec
 from fairlead.worker import candidate
 
@@ -15,20 +12,9 @@ def target(label: str, timeout: int | None) -> Target:
 
 
 def test_a_test_may_not_choose_to_run_for_ever() -> None:
-    plan = Plan(targets={name: target(name, t) for name, t in [("//:a", 10), ("//:b", 10**6), ("//:c", None)]})
+    plan = Plan(
+        targets={name: target(name, t) for name, t in [("//:a", 10), ("//:b", 10**6), ("//:c", None)]}
+    )
     bounded = candidate.bounded(plan, 60)
     assert [t.test and t.test.timeout for t in bounded.targets.values()] == [10, 60, None]
     assert plan.targets["//:b"].test is not None and plan.targets["//:b"].test.timeout == 10**6
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.binary(max_size=200), st.integers(min_value=2, max_value=100))
-def test_a_shortened_log_keeps_both_ends(log: bytes, limit: int) -> None:
-    kept = candidate.shortened(log, limit)
-    if len(log) <= limit:
-        assert kept == log
-    else:
-        half = limit // 2
-        assert kept.startswith(log[:half]) and kept.endswith(log[-half:])
-        assert f"{len(log) - 2 * half} bytes left out".encode() in kept
-        assert len(kept) <= limit + 40

@@ -228,8 +228,9 @@ def test_a_worker_that_is_not_known_any_more_ends(api: Api, state: State) -> Non
 @pytest.mark.parametrize(
     "change",
     [
-        {"id": "../../x"}, {"id": ".."}, {"repo": "../main"}, {"repo": "-x"}, {"base": "HEAD"}, {"commit": "b" * 39},
-        {"kind": "campaign"}, {"settings": {}}, {"lease_seconds": 0}, {"lease_seconds": "1"}, {"diff": None},
+        {"id": "../../x"}, {"id": ".."}, {"repo": "../main"}, {"repo": "-x"}, {"base": "HEAD"},
+        {"commit": "b" * 39}, {"kind": "campaign"}, {"settings": {}}, {"lease_seconds": 0},
+        {"lease_seconds": "1"}, {"diff": None},
     ],
 )  # fmt: skip
 def test_a_job_that_could_reach_elsewhere_is_not_read(change: dict[str, object]) -> None:
