@@ -114,7 +114,7 @@ class Stage:
                 binds += [*environment.binds, Bind(environment.folder, environment.inside)]
                 masks += environment.masks
         command = Command(
-            argv=[self._resolved(word) for word in argv],
+            argv=self._command(argv),
             env={
                 **ENVIRONMENT,
                 "HOME": tmp,
@@ -168,6 +168,13 @@ class Stage:
     def remove(self) -> None:
         """Remove the folder, whatever the program did to it."""
         atomic.remove(self.root)
+
+    def _command(self, argv: Iterable[str]) -> list[str]:
+        """The command, its program named so that one in the project's root is not looked for on the PATH."""
+        words = [self._resolved(word) for word in argv]
+        if words and "/" not in words[0] and (self.project / words[0]).is_file():
+            words[0] = f"./{words[0]}"
+        return words
 
     def _resolved(self, text: str) -> str:
         def path(match: re.Match[str]) -> str:

@@ -37,6 +37,7 @@ BEFORE_COMPLETE = crashpoint.declare(
     "build.toolchain.before-complete", "an environment is installed but not marked complete"
 )
 _MARK = ".complete"
+_INTERPRETER = re.compile(r"python3(?:\.\d+)?")
 _PINNED = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]*\])?\s*==\s*[^\s;@]+"
     r"\s*(?:;[^@]*?)?(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)+"
@@ -67,8 +68,15 @@ def interpreter(request: str) -> Interpreter:
     """The interpreter that a toolchain asks for: "" is ours, else a command; UsageError if there is none."""
     if not request:
         return Interpreter(system.interpreter(), platform.python_version(), sys.base_prefix)
-    path = shutil.which(request)
     remedy = "install it, or leave `interpreter` empty to use the one that runs fairlead"
+    # It is asked for its version outside of the sandbox: a path could name a program of a submitted change.
+    if _INTERPRETER.fullmatch(request) is None:
+        raise UsageError(
+            f"{request!r} is not the name of an interpreter",
+            where="python_toolchain",
+            remedy="write python3 or python3.N, found on the PATH, or leave it empty",
+        )
+    path = shutil.which(request)
     if path is None:
         raise UsageError(f"there is no interpreter {request}", where="python_toolchain", remedy=remedy)
     ask = (
