@@ -97,7 +97,7 @@ def _split(text: str, cell: str, package: str, cells: Cells) -> tuple[str, str, 
     else:
         path, colon, rest = text.partition(":")
         path = f"{package}/{path}".strip("/") if path else package
-    if path and (any(part in ("", ".", "..") for part in path.split("/")) or "\\" in path):
+    if path and (any(part in ("", ".", "..", "...") for part in path.split("/")) or "\\" in path):
         raise _bad(text, "a package is a path such as a/b, without . .. or a slash at its ends")
     return cell, path, rest if colon else None
 
@@ -115,22 +115,27 @@ def parse_label(text: str, cell: str, package: str, cells: Cells) -> Label:
     cell, package, name = _split(bare, cell, package, cells)
     if name is None:
         name = package.rpartition("/")[2]
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         raise _bad(text, "write //package:name; a name holds letters, digits and _.,=~@!+$#/-")
     if bracket and not subs.endswith("]"):
         raise _bad(text, "a sub-target ends with ]")
     return Label(cell, package, name, tuple(subs[:-1].split("][")) if bracket else ())
 
 
+def _is_name(name: str) -> bool:
+    parts = name.split("/")
+    return _NAME.fullmatch(name) is not None and not any(part in (".", "..", "...") for part in parts)
+
+
 def check_name(name: str) -> None:
     """Raise unless `name` can be a target's name."""
-    if not _NAME.fullmatch(name):
+    if not _is_name(name):
         raise UsageError(f"{name!r} cannot be a target's name", remedy="use letters, digits and _.,=~@!+$#/-")
 
 
 def parse_pattern(text: str, cell: str, package: str, cells: Cells) -> Pattern:
     """Read a target pattern; `cell` and `package` are where it is said."""
-    if text == "..." or text.endswith("/..."):
+    if text == "..." or (text.endswith("/...") and text != "/..."):
         base = text.removesuffix("...").removesuffix("/")
         if text.endswith("//..."):
             base += "/"

@@ -416,7 +416,8 @@ def test_globs_stop_at_sub_packages_and_hidden_names(tmp_path: Path) -> None:
         | {
             "sub/BUCK": "",
             ".buckconfig": "[project]\nignore = out, nowhere",
-            "BUCK": "print(glob(['**/*.py'], exclude = ['d/e/*']))\nprint(glob(['.*.py', '?.txt', '[ab].py', 'd/[!x].py']))"
+            "BUCK": "print(glob(['**/*.py'], exclude = ['d/e/*']))\n"
+            "print(glob(['.*.py', '?.txt', '[ab].py', 'd/[!x].py']))"
             "\nprint(glob(['**']))",
         },
     )
@@ -433,14 +434,17 @@ def test_cells_configuration_and_macros(tmp_path: Path) -> None:
     write(
         tmp_path,
         {
-            ".buckconfig": "[cells]\nmain = .\ntools = third/tools\n[cell_aliases]\nt = tools\n[buildfile]\nname = BUILD\n"
+            ".buckconfig": "[cells]\nmain = .\ntools = third/tools\n[cell_aliases]\nt = tools\n"
+            "[buildfile]\nname = BUILD\n"
             "[my]\nsize = 3\ndouble = $(config my.size)$(config my.size)\n<?file:absent>\n<file:more>",
             "more": "[my]\ncolour = red",
-            "BUILD": 'load("@t//:m.bzl", "make")\nmake("a", ["t//:x", "tools//:x", "main//:b"])\nfilegroup(name = "b")',
+            "BUILD": 'load("@t//:m.bzl", "make")\nmake("a", ["t//:x", "tools//:x", "main//:b"])\n'
+            'filegroup(name = "b")',
             "third/tools/BUILD": 'filegroup(name = "x", visibility = ["main//..."])',
             "third/tools/m.bzl": "def make(name, deps):\n"
             "    native.sh_test(name = name, test = 't', deps = deps, labels = [\n"
-            "        read_config('my', 'double'), read_config('my', 'colour'), read_config('my', 'none', 'no'),\n"
+            "        read_config('my', 'double'),\n        read_config('my', 'colour'),\n"
+            "        read_config('my', 'none', 'no'),\n"
             "        package_name() + '.',\n    ])",
             "t*": "",
         },
@@ -463,7 +467,8 @@ def test_rules_see_config_that_they_declare_and_others_do_not(tmp_path: Path) ->
             "a.bzl": "load(':b.bzl', 'b')\n" + rule,
             "b.bzl": "b = read_config('x', 'y', 'z')",
             "c.bzl": rule + "def late():\n    return read_config('late', 'k', '1')",
-            "BUCK": "load(':a.bzl', ra = 'r')\nload(':c.bzl', 'late', rc = 'r')\nra(name = 'a')\nrc(name = 'c' + late())",
+            "BUCK": "load(':a.bzl', ra = 'r')\nload(':c.bzl', 'late', rc = 'r')\n"
+            "ra(name = 'a')\nrc(name = 'c' + late())",
         },
     )
     made = evaluate(DiskTree(tmp_path), ["//..."], BuckConfig({"x": {"y": "1"}}))
@@ -483,7 +488,8 @@ def test_sub_targets_and_projections(tmp_path: Path) -> None:
             "    return [DefaultInfo(default_output = d, sub_targets = sub)]\n"
             "r = rule(impl = _impl, attrs = {})",
             "BUCK": "load(':r.bzl', 'r')\nr(name = 'x')\n"
-            "genrule(name = 'g', out = 'o', srcs = [':x[f]'], cmd = '$(exe :x[f]) $(location :x) \\\\$(true) > $OUT')",
+            "genrule(name = 'g', out = 'o', srcs = [':x[f]'], "
+            "cmd = '$(exe :x[f]) $(location :x) \\\\$(true) > $OUT')",
         },
     )
     made = plan(tmp_path)
@@ -519,7 +525,8 @@ def test_the_plan_has_the_same_bytes_in_every_process(tmp_path: Path) -> None:
         | {
             "lock": "",
             "BUCK": "python_toolchain(name = 'python', lock = 'lock')\n"
-            "[python_library(name = 'l%d' % n, srcs = ['m%d.py' % n], deps = [':l%d' % m for m in range(n)]) for n in range(20)]\n"
+            "[python_library(name = 'l%d' % n, srcs = ['m%d.py' % n], deps = [':l%d' % m for m in range(n)])"
+            " for n in range(20)]\n"
             "python_binary(name = 'b', main = 'm0.py', deps = [':l%d' % n for n in range(1, 20)])",
         },
     )
