@@ -235,7 +235,7 @@ class Walk:
                 f"lint finds exactly one {RULE}",
                 found,
             )
-            self.say(f"lint: fairlead/store/digest.py:{found[0]['start']['line']} {RULE}, and nothing else")
+            self.say(f"lint: fairlead/store/digest.py:{found[0]['line']} {RULE}, and nothing else")
             self.fairlead(self.author, "fix")
             text = (self.author.clone / "fairlead/store/digest.py").read_text()
             self.claim("name is None" in text and "== None" not in text, "fix writes `is None`", text)
@@ -344,7 +344,7 @@ class Walk:
         posts = document["posts"]
         assert isinstance(posts, list)
         anchor = next(post for post in posts if post["kind"] == "inline")["placed"]
-        self.claim(anchor["status"] == "placed", "the comment's line is found again", anchor)
+        self.claim(anchor["fate"] == "placed", "the comment's line is found again", anchor)
         return int(anchor["start"])
 
     def land(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from fairlead.errors import UsageError
 from fairlead.keys.sshsig import PublicKey
-from fairlead.serve import auth, evidence, landing, leases, lifecycle, review
+from fairlead.serve import auth, evidence, landing, leases, lifecycle, placing, review
 from fairlead.serve.records import diffs, events, posts, queue
 from fairlead.serve.records.values import Diff, Person, Post, QueueEntry, Reviewer, Version, Worker
 from fairlead.serve.reply import Forbidden, NotFound, NotSignedIn, TooLarge, refusal
@@ -224,16 +224,31 @@ def _show_diff(call: Call) -> Answer:
     with call.state.records.read() as c:
         diff = review.find(c, call.number())
         land = queue.land_of(c, diff.number)
-        return {
+        versions = diffs.versions(c, diff.number)
+        written = posts.of_diff(c, diff.number)
+        answer: dict[str, object] = {
             **_diff_json(call.state, diff),
-            "versions": [_version_json(v) for v in diffs.versions(c, diff.number)],
+            "versions": [_version_json(v) for v in versions],
             "stack": [d.number for d in diffs.stack(c, diff.number)],
-            "posts": [_post_json(call.state, p) for p in posts.of_diff(c, diff.number)],
             "reviewers": [_reviewer_json(r) for r in diffs.reviewers(c, diff.number)],
             "missing": [asdict(r) for r in lifecycle.lacking(c, diff, call.state.settings)],
             "queue": [_entry_json(e) for e in queue.entries_of(c, diff.number)],
             "landed": land.commit if land else None,
         }
+    # Outside of the transaction: placing comments on the latest version asks git.
+    answer["posts"] = [
+        _post_json(call.state, post) | _placed(call.state, diff, versions, post) for post in written
+    ]
+    return answer
+
+
+def _placed(state: State, diff: Diff, versions: Sequence[Version], post: Post) -> dict[str, object]:
+    """Where an inline comment stands on the latest version, as {"placed": {fate, path, start, end}}."""
+    if post.anchor is None:
+        return {}
+    by_number = {version.n: version for version in versions}
+    made_on, shown = by_number[post.anchor.version], by_number[diff.latest]
+    return {"placed": asdict(placing.place(state.repo(diff.repo), post.anchor, made_on, shown))}
 
 
 def _diff_json(state: State, diff: Diff) -> dict[str, object]:
