@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from fairlead.git import Repo
 from fairlead.serve import views
-from fairlead.serve.highlight import Highlighter, Line, line_html, plain_lines, shown
+from fairlead.serve.highlight import Highlighter, Line, line_html, shown
 from fairlead.serve.records.values import Version
 from fairlead.ship import hunks, intraline
 
@@ -83,14 +83,16 @@ class Asked:
         found = _AT.fullmatch(self.at)
         if found is None:
             return None
-        path = next((f.path for f in files if key_of(f.path) == found[1]), None)
-        if path is None:
+        file = next((f for f in files if key_of(f.path) == found[1]), None)
+        if file is None:
             return None
-        return views.Composer(path, "old" if found[2] == "o" else "new", int(found[3]), self.at)
+        if found[2] == "o":
+            return views.Composer(file.old_path, "old", int(found[3]), self.at)
+        return views.Composer(file.new_path, "new", int(found[3]), self.at)
 
 
 class Text:
-    """The highlighted lines of the blobs of one page, read in one go."""
+    """The highlighted lines of the blobs of one change, read in one go."""
 
     def __init__(self, repo: Repo, highlighter: Highlighter, files: Iterable[hunks.FileDiff]) -> None:
         wanted: list[tuple[str, str]] = []
@@ -102,6 +104,11 @@ class Text:
             if file.status != "deleted":
                 wanted.append((file.new_blob, file.new_path))
         self._lines = highlighter.many(wanted, repo.blobs)
+
+    def excerpt(self, blob: str, path: str, start: int, end: int) -> tuple[tuple[int, Markup], ...]:
+        """At most four lines of a file of the change; () if it is not one whose lines are known."""
+        lines = self._lines.get((blob, path), [])
+        return tuple((n, line_html(lines[n - 1])) for n in range(start, min(end, start + 3, len(lines)) + 1))
 
     def line(self, blob: str, path: str, number: int, expected: str) -> Line:
         """One line with its roles; plain if the cache does not hold exactly the expected text."""
@@ -126,7 +133,7 @@ def show(
         size = file.added + file.removed
         key = key_of(file.path)
         own = {spot: posts for spot, posts in threads.items() if spot[0] == file.path}
-        deferred = size > left and asked.show != key and not (composer and composer.path == file.path)
+        deferred = size > left and asked.show != key and not asked.at.startswith(key)
         rows, homeless = ([], own) if deferred else _rows(file, text, own, composer)
         if not deferred:
             left -= min(size, left)
@@ -188,7 +195,7 @@ def _rows(
                 posts = waiting.pop(spot, ())
                 if posts:
                     rows.append(views.Row("thread", threads=tuple(posts)))
-                if composer and (composer.path, composer.side, composer.line) == spot:
+                if composer and composer.key == line_id(*spot):
                     rows.append(views.Row("composer", composer=composer))
     return rows, waiting
 
@@ -214,9 +221,9 @@ def _row(file: hunks.FileDiff, text: Text, line: hunks.Line, changed: intraline.
 def excerpt(
     repo: Repo, highlighter: Highlighter, commit: str, path: str, start: int, end: int
 ) -> tuple[tuple[int, Markup], ...]:
-    """At most four lines of a file of a commit, highlighted; () if it is no file there."""
+    """The same of any file of a commit; () if it is no file there."""
     blob = repo.ref(f"{commit}:{path}")
     if blob is None:
         return ()
-    lines = highlighter.many([(blob, path)], repo.blobs).get((blob, path)) or plain_lines("")
+    lines = highlighter.many([(blob, path)], repo.blobs).get((blob, path), [])
     return tuple((n, line_html(lines[n - 1])) for n in range(start, min(end, start + 3, len(lines)) + 1))

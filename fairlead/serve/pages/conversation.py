@@ -17,6 +17,7 @@ from fairlead.serve.pages import change
 from fairlead.serve.pages.site import SYSTEM
 from fairlead.serve.placing import place
 from fairlead.serve.records.values import Post, Version
+from fairlead.ship.hunks import FileDiff
 
 
 def build(
@@ -26,9 +27,10 @@ def build(
     shown: Version,
     repo: Repo,
     highlighter: Highlighter,
-    in_change: Sequence[str],
+    files: Sequence[FileDiff],
+    text: change.Text,
 ) -> list[views.Post]:
-    """The conversation as it reads on version `shown`; `in_change` are the paths that version changes."""
+    """The conversation as it reads on version `shown`, which changes `files` with these `text`s."""
     by_id = {post.id: post for post in posts}
     tops: dict[str, list[Post]] = {}
     for post in posts:
@@ -41,7 +43,7 @@ def build(
     out = []
     for top_id, replies in tops.items():
         post = by_id[top_id]
-        at = _place(post, versions, shown, repo, highlighter, in_change)
+        at = _place(post, versions, shown, repo, highlighter, files, text)
         out.append(_view(post, at, tuple(_view(reply, None, ()) for reply in replies)))
     return out
 
@@ -60,7 +62,8 @@ def _place(
     shown: Version,
     repo: Repo,
     highlighter: Highlighter,
-    in_change: Sequence[str],
+    files: Sequence[FileDiff],
+    text: change.Text,
 ) -> views.Place | None:
     anchor = post.anchor
     if anchor is None or anchor.version not in versions:
@@ -74,16 +77,20 @@ def _place(
         made_on = versions[anchor.version]
         commit = made_on.parent if old else made_on.commit
     link = f"/D{shown.diff}/v{shown.n}"
+    names = [f.old_path if old else f.new_path for f in files]
+    file = files[names.index(found.path)] if found.path in names and not gone else None
+    blob = (file.old_blob if old else file.new_blob) if file else ""
+    lines = text.excerpt(blob, found.path, found.start, found.end)
     return views.Place(
         path=found.path,
         side="old" if old else "new",
         line=None if gone else found.start,
         end=None if gone else found.end,
-        url=f"{link}#l-{post.id}" if found.path in in_change or gone else f"{link}#p-{post.id}",
+        url=f"{link}#l-{post.id}" if file or gone else f"{link}#p-{post.id}",
         moved_from=f"line {anchor.start} of v{anchor.version}" if moved or found.fate != "placed" else "",
         changed=found.fate == "changed",
         gone=gone,
-        excerpt=change.excerpt(repo, highlighter, commit, found.path, found.start, found.end),
+        excerpt=lines or change.excerpt(repo, highlighter, commit, found.path, found.start, found.end),
     )
 
 
@@ -148,16 +155,19 @@ def _notice(post: Post, author: views.Person, replies: tuple[views.Post, ...]) -
     )  # fmt: skip
 
 
-def spots(thread: Sequence[views.Post]) -> tuple[dict[change.Spot, list[views.Post]], list[views.Post]]:
-    """The inline posts by the line they stand under, and those that have no line on this version."""
+def spots(
+    thread: Sequence[views.Post], files: Sequence[FileDiff]
+) -> tuple[dict[change.Spot, list[views.Post]], list[views.Post]]:
+    """The inline posts by the line they stand under, and those whose line is in no file of the change."""
+    by_side = {("old", f.old_path): f.path for f in files} | {("new", f.new_path): f.path for f in files}
     found: dict[change.Spot, list[views.Post]] = {}
     lost = []
     for post in thread:
         if post.place is None:
             continue
-        if post.place.line is None:
+        path = by_side.get((post.place.side, post.place.path))
+        if post.place.line is None or path is None:
             lost.append(post)
         else:
-            line = post.place.end or post.place.line
-            found.setdefault((post.place.path, post.place.side, line), []).append(post)
+            found.setdefault((path, post.place.side, post.place.end or post.place.line), []).append(post)
     return found, lost

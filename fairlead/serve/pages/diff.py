@@ -63,10 +63,8 @@ def _page(
     repo = ask.state.repo(diff.repo)
     files = change.files_of(repo, version)
     text = change.Text(repo, ask.highlighter, files)
-    paths = [file.path for file in files]
-    thread = conversation.build(said, diff.root_post, known, version, repo, ask.highlighter, paths)
-    placed, lost = conversation.spots(thread)
-    lost += [post for spot, stand in placed.items() if spot[0] not in paths for post in stand]
+    thread = conversation.build(said, diff.root_post, known, version, repo, ask.highlighter, files, text)
+    placed, lost = conversation.spots(thread, files)
     asked = change.Asked(ask.query.get("at", ""), ask.query.get("show", ""))
     versions = tuple(
         views.VersionLink(

@@ -11,7 +11,7 @@ const $ = (id) => document.getElementById(id);
 
 // ---- comparing trees
 
-const mine = (n) => n.nodeType === 1 && (n.id === "compose" || n.closest("[data-mine]"));
+const mine = (n) => n.nodeType === 1 && (n.id === "s-compose" || n.closest("[data-mine]"));
 const OURS = new Set(["open", "data-on"]); // attributes that belong to the reader, not to the server
 
 function morph(old, now) {
@@ -80,7 +80,7 @@ function show(page) {
 }
 
 function same(a, b) { // without the times, which pass by themselves
-  const text = (n) => { const c = n.cloneNode(true); c.querySelectorAll("time").forEach((t) => t.textContent = ""); c.querySelectorAll("details").forEach((d) => d.open = false); c.querySelectorAll("[data-mine]").forEach((m) => m.remove()); return c.innerHTML.replace(/\s+/g, " "); };
+  const text = (n) => { const c = n.cloneNode(true); c.querySelectorAll("time").forEach((t) => t.textContent = ""); c.querySelectorAll("details").forEach((d) => d.open = false); c.querySelectorAll("[data-mine], #s-compose").forEach((m) => m.remove()); return c.innerHTML.replace(/\s+/g, " "); };
   return text(a) === text(b);
 }
 
@@ -137,17 +137,19 @@ setInterval(tick, 20000);
 
 // ---- drafts: kept at each pause, dropped when the server has taken them
 
-const key = (t) => "draft:" + t.dataset.draft;
+const key = (t) => "draft:" + t.dataset.draft, ready = new WeakSet();
 function drafts() {
   for (const t of document.querySelectorAll("textarea[data-draft]")) {
-    if (t.dataset.ready || !t.dataset.draft) continue;
-    t.dataset.ready = 1;
+    if (ready.has(t) || !t.dataset.draft) continue;
+    ready.add(t);
     const kept = localStorage.getItem(key(t));
     if (kept && !t.value) { t.value = kept; const d = t.closest("details.reply"); if (d) d.open = true; }
   }
 }
-const sent = sessionStorage.getItem("sent");
-if (sent && !document.querySelector("[data-error]")) { localStorage.removeItem(sent); sessionStorage.removeItem("sent"); }
+// A post that was taken leads to its own anchor; anything else (an error, no network) leaves the draft.
+const [sent, place] = (sessionStorage.getItem("sent") || "").split(" ");
+sessionStorage.removeItem("sent");
+if (sent && location.hash !== place && /^#[pl]-\w{26}$/.test(location.hash)) localStorage.removeItem(sent);
 drafts();
 addEventListener("input", ({ target: t }) => {
   if (!t.dataset?.draft) return;
@@ -155,7 +157,7 @@ addEventListener("input", ({ target: t }) => {
 });
 addEventListener("submit", ({ target: f }) => {
   const t = f.querySelector?.("textarea[data-draft]");
-  if (t) sessionStorage.setItem("sent", key(t));
+  if (t) sessionStorage.setItem("sent", key(t) + " " + location.hash);
 });
 addEventListener("keydown", (e) => {
   if (e.key === "Enter" && (e.metaKey || e.ctrlKey) && e.target.form) e.target.form.querySelector("button[type=submit]").click();
@@ -178,7 +180,8 @@ addEventListener("click", (e) => {
 });
 
 function compose(link) {
-  const row = link.closest("tr"), line = link.textContent, path = row.closest(".file").dataset.path;
+  const row = link.closest("tr"), line = link.textContent, gone = row.classList.contains("del");
+  const path = row.closest(".file").dataset[gone ? "old" : "path"];
   history.replaceState(null, "", "#" + row.id);
   document.querySelectorAll("[data-mine]").forEach((n) => n.remove());
   const holder = document.createElement("tr");
@@ -186,7 +189,7 @@ function compose(link) {
   const cell = holder.insertCell(); cell.colSpan = 3;
   cell.append($("inline-form").content.cloneNode(true));
   const form = cell.firstElementChild, set = (name, value) => form.elements[name].value = value;
-  set("path", path); set("line", line); set("side", row.classList.contains("del") ? "old" : "new");
+  set("path", path); set("line", line); set("side", gone ? "old" : "new");
   const text = form.elements.body;
   text.dataset.draft = $("composer").querySelector("textarea").dataset.draft + "." + row.id;
   text.setAttribute("aria-label", `Comment on ${path}:${line}`);
