@@ -45,12 +45,10 @@ BEFORE_FINISH = crashpoint.declare(
 PATIENCE = 3  # silent ends of one candidate before it is called broken
 _TICK = 0.2  # seconds between looks at the process, the lease and the clock
 _LONGEST_ANSWER = 1 << 20
-_KEPT = (
-    "PATH", "LANG", "LC_ALL", "TZ", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_CERT", "PIP_CONFIG_FILE",
-    "FAIRLEAD_CRASH_AT",
-)  # fmt: skip
+_KEPT = frozenset(
+    {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
+)
+_KEPT_KINDS = ("SSL_CERT_", "PIP_", "UV_")  # how toolchains are fetched where the network is not plain
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,11 @@ def scrubbed(environment: Mapping[str, str], home: Path) -> dict[str, str]:
 
     The sandbox gives actions and tests an environment of their own; this is one wall more.
     """
-    kept = {name: environment[name] for name in _KEPT if name in environment}
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if name.upper() in _KEPT or name.startswith(_KEPT_KINDS) or name == "FAIRLEAD_CRASH_AT"
+    }
     package = str(Path(__file__).parent.parent.parent)
     return {"HOME": str(home), **kept, "PYTHONPATH": package, "PYTHONUNBUFFERED": "1"}
 
