@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from fairlead.serve import api, artifacts, gitserver, landing, receive
+from fairlead.serve import api, artifacts, gitserver, landing, receive, trunk
 from fairlead.serve.pushes import Pushes
 from fairlead.serve.records import diffs
 from fairlead.serve.reply import NotFound, refusal
@@ -39,7 +39,7 @@ def start(state: State, *, python: str = sys.executable) -> None:
         with state.records.read() as c:
             hosted = diffs.repos(c)
         for one in hosted:
-            landing.recover(state, one)
+            trunk.recover(state, one)
 
 
 def create(state: State, *, pages: Sequence[BaseRoute] = (), queue: bool = True) -> Starlette:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from fairlead.errors import FairleadError, UsageError, WorkFailed
-from fairlead.serve import landing
+from fairlead.serve import judgement
 from fairlead.serve.records import Connection, jobs, queue
 from fairlead.serve.records.values import Job, Worker
 from fairlead.serve.reply import Forbidden, NotFound
@@ -119,10 +119,10 @@ def keys(state: State, worker: Worker, name: str, base: Signed, candidate: Signe
                 )
     registered = state.registered()
     with state.records.read() as c:
-        pair = landing.statements(c, job.id)
+        pair = judgement.statements(c, job.id)
         assert pair is not None
-        stated = landing.keys_from(pair)
-        verdicts = [v for v, _ in landing.verdicts_on(c, stated)]
+        stated = judgement.keys_from(pair)
+        verdicts = [v for v, _ in judgement.verdicts_on(c, stated)]
     passed = decide.counted(stated, verdicts, state.settings, registered)
     return [label for label in decide.affected(stated) if label not in passed]
 
@@ -131,10 +131,10 @@ def verdicts(state: State, worker: Worker, name: str, signed: Sequence[Signed]) 
     """Keep signed verdicts of a job; how many are new or known.  All of them are good, or none is kept."""
     with state.records.read() as c:
         job = _held(c, worker, name)
-        pair = landing.statements(c, job.id)
+        pair = judgement.statements(c, job.id)
     if pair is None:
         raise WorkFailed("verdicts come after the target keys of the job", remedy="hand in the keys first")
-    stated = landing.keys_from(pair).candidate.keys
+    stated = judgement.keys_from(pair).candidate.keys
     believed = [(one, _believed(state, worker, one, stated)) for one in signed]
     with state.records.write() as c:
         _held(c, worker, name)

@@ -109,8 +109,7 @@ def unqueue(c: Connection, number: int, why: Reason) -> None:
                 if job.state in ("waiting", "leased"):
                     jobs.finish(c, job.id, "cancelled", {"what": why.text})
             queue.set_state(c, entry.n, "cancelled", [why])
-            payload = {"diff": number, "entry": entry.n, "state": "cancelled"}
-            events.append(c, "queue.changed", payload, diff=number)
+            entry_changed(c, number, entry.n, "cancelled")
 
 
 def tell(
@@ -121,3 +120,8 @@ def tell(
     diffs.touch(c, number)
     events.append(c, "post.added", {"diff": number, "post": made, "kind": "notice"}, diff=number)
     return made
+
+
+def entry_changed(c: Connection, number: int, entry: int, new: str, **more: object) -> None:
+    """Say in the event log that a queue entry is now in another state."""
+    events.append(c, "queue.changed", {"diff": number, "entry": entry, "state": new, **more}, diff=number)

@@ -1,8 +1,8 @@
 """The worker process beside the server: started, enrolled, started again if it dies, stopped at the end.
 
 It is another program (`python -m fairlead worker`) in another process group with an environment of its own:
-of the server's only what finds programs and temp folders is passed on.  It is told the server's address and
-a one-time enrolment code on standard input.  It is not told where the data folder is; its state lies in a
+of the server's only what finds programs, temp folders and the network is passed on.  It is told the
+server's address and a one-time enrolment code on standard input.  It is not told where the data folder is; its state lies in a
 folder of its own.  It runs as the same system user, so it is its sandbox that keeps tests away from files.
 """
 
@@ -24,6 +24,7 @@ from fairlead.serve.reply import log
 from fairlead.serve.state import State
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT")
+_NETWORK = ("SSL_CERT_", "PIP_", "UV_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # how it fetches toolchains
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _GRACE = 20.0
 
@@ -107,7 +108,11 @@ class LocalWorker:
         return "none" if self._state.settings.enforcement == "none" else "namespace"
 
     def _environment(self) -> dict[str, str]:
-        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if name in _PASSED_ON or name.upper().startswith(_NETWORK)
+        }
         env["HOME"] = str(self._folder)
         env["PYTHONPATH"] = os.pathsep.join(p for p in (_package_root(), env.get("PYTHONPATH", "")) if p)
         return env

@@ -11,7 +11,7 @@ import pytest
 from fairlead.errors import FairleadError, WorkFailed
 from fairlead.ship import evidence
 from fairlead.ship.values import Settings
-from tests.serve.harness import Site, seeded, site, wait_for
+from tests.serve.harness import Clone, Site, seeded, site, wait_for
 
 T, U = "//:t", "//:u"
 
@@ -377,3 +377,46 @@ def test_a_trunk_moved_by_hand_restarts_the_candidate(team: Team) -> None:
     team.worker.do(again, repo, {T: "k"})
     assert team.ended(number)["state"] == "landed"
     assert repo.commit(team.here.trunk() or "").parents == (moved,)
+
+
+def whitespace(clone: Clone) -> None:
+    (clone.path / "twin.py").write_text(TWIN.replace("    first()", "        first()", 1))
+
+
+def mode(clone: Clone) -> None:
+    (clone.path / "b.txt").chmod(0o755)
+
+
+def twin(clone: Clone) -> None:
+    """The same hunk, in the other of two places that look alike: git patch-id sees no difference."""
+    (clone.path / "twin.py").write_text("def a():\n    pass\n\n\ndef b():\n    first()\n    pass\n")
+
+
+def submodule(clone: Clone) -> None:
+    entry = f"160000,{clone.repo.rev('HEAD^')},vendored"
+    clone.repo.run("update-index", "--add", "--cacheinfo", entry)
+    (clone.path / "vendored").mkdir(exist_ok=True)
+
+
+TWIN = "def a():\n    first()\n    pass\n\n\ndef b():\n    pass\n"
+
+
+@pytest.mark.parametrize("alteration", [whitespace, mode, twin, submodule])
+def test_no_change_after_an_accept_slips_in(team: Team, alteration: Any) -> None:
+    before = team.accepted({"twin.py": "def a():\n    pass\n\n\ndef b():\n    pass\n"}, "ground")
+    team.author.land(before)
+    team.worker.do(team.worker.lease(), team.here.repo, {})
+    team.ended(before)
+    number = team.accepted({"twin.py": TWIN, "b.txt": "changed\n"}, "to be altered")
+    assert team.author.diff(number)["state"] == "accepted"
+    if alteration is not submodule:
+        alteration(team.clone)
+        team.clone.repo.run("add", "-A")
+    else:
+        submodule(team.clone)
+    team.clone.repo.run("commit", "-q", "--amend", "-C", "HEAD")
+    team.clone.submit()
+    diff = team.author.diff(number)
+    assert diff["latest"] == 2 and diff["state"] == "needs_review"
+    with pytest.raises(WorkFailed, match="0 of 1 approvals of version 2"):
+        team.author.land(number)

@@ -36,7 +36,7 @@ class Records:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
         self._engine = sqlalchemy.create_engine(
-            f"sqlite:///{path}", connect_args={"check_same_thread": False}
+            f"sqlite:///{path}", connect_args={"check_same_thread": False}, max_overflow=-1
         )
         sqlalchemy.event.listen(self._engine, "connect", _prepare)
         sqlalchemy.event.listen(self._engine, "begin", _begin)
