@@ -261,5 +261,13 @@ def render_all(items: Any, found: Found) -> tuple[str, ...]:
     return tuple(word for item in flat(items) for word in render(item, found))
 
 
+def command(items: Any, found: Found) -> tuple[str, ...]:
+    """`render_all` of a command line: a program at the project's root is not looked for in PATH."""
+    words = render_all(items, found)
+    if words and "/" not in words[0] and words[0] in found.sources:
+        return (f"./{words[0]}", *words[1:])
+    return words
+
+
 def paths(artifacts: Iterable[BuildArtifact]) -> tuple[str, ...]:
     return tuple(artifact._path for artifact in artifacts)

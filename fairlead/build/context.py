@@ -15,6 +15,7 @@ from fairlead.build.artifact import (
     SourceArtifact,
     ToolchainFile,
     check_path,
+    command,
     flat,
     output_path,
     paths,
@@ -147,7 +148,7 @@ class Actions(Native):
                 f"{category!r} is no category", remedy="use lower-case words, such as compile_all"
             )
         found = Found()
-        argv = render_all(arguments, found)
+        argv = command(arguments, found)
         if not argv:
             raise DialectError("the command is empty")
         table = environment(env, found)

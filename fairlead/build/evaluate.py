@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from fairlead.build.artifact import Artifact, Found, render_all
+from fairlead.build.artifact import Artifact, Found, command
 from fairlead.build.attrs import DepRef, resolve, to_json
 from fairlead.build.buckconfig import BuckConfig
 from fairlead.build.context import Actions, Context, environment
@@ -264,18 +264,18 @@ class _Analysis:
         if RUN not in found:
             return None, ()
         met = Found()
-        argv = render_all(found[RUN].__dict__["args"], met)
+        argv = command(found[RUN].__dict__["args"], met)
         return (argv or None), tuple(sorted(artifact._path for artifact in met.inputs))
 
     def _test(self, found: dict[Provider, Instance]) -> TestSpec | None:
         if TEST not in found:
             return None
         info, met = found[TEST].__dict__, Found()
-        argv = render_all(info["command"], met)
+        argv = command(info["command"], met)
         env = environment(info["env"], met)
-        first = next(iter(met.sources), None)
-        if argv and argv[0] == first and self.loader.tree.mode(first) != "100755":
-            raise DialectError(f"{first} is run, but is not executable", remedy=f"chmod +x {first}")
+        program = argv[0].removeprefix("./") if argv else ""
+        if program in met.sources and self.loader.tree.mode(program) != "100755":
+            raise DialectError(f"{program} is run, but is not executable", remedy=f"chmod +x {program}")
         timeout = TIMEOUT if info["timeout_seconds"] is None else info["timeout_seconds"]
         if type(timeout) is not int or timeout <= 0:
             raise DialectError(

@@ -39,11 +39,22 @@ def parse(data: bytes) -> object:
 
 def read(document: object) -> Plan:
     """The plan that a JSON document describes; `UsageError` if any part of it is not as it must be."""
+    try:
+        return _read(document)
+    except RecursionError:
+        raise _refuse("document", "is nested too deep") from None
+
+
+def _read(document: object) -> Plan:
     top = _Reader("plan", document)
     if top.text("schema") != SCHEMA:
         raise _refuse("schema", f"is not {SCHEMA}")
-    targets = {t.label: t for t in (_target(r) for r in top.items("targets"))}
-    toolchains = {t.label: t for t in (_toolchain(r) for r in top.items("toolchains"))}
+    targets: dict[str, Target] = {}
+    for target in map(_target, top.items("targets")):
+        if target.label in targets:
+            raise _refuse("targets", f"holds {target.label} twice")
+        targets[target.label] = target
+    toolchains = {toolchain.label: toolchain for toolchain in map(_toolchain, top.items("toolchains"))}
     actions = tuple(_action(r) for r in top.items("actions"))
     plan = Plan(targets, actions, toolchains, top.texts("requested"))
     _check(plan)
