@@ -188,11 +188,11 @@ def _collect_folder(
             raise WorkFailed(f"{name} holds {_kind(found.st_mode)}: {place}")
 
 
-def place(manifest: Manifest, target: Path, blobs: Blobs, *, link: bool) -> None:
+def place(manifest: Manifest, target: Path, blobs: Blobs, *, link: bool, called: Path | None = None) -> None:
     """Write the content at `target`, which must not exist; parents are made.
 
     `link=True` shares the blobs' own files (for a reader that cannot write); else every file is a copy.
-    MachineryError if a blob is missing or the disk is full.
+    MachineryError if a blob is missing or the disk is full; it names `called` where `target` is a stopover.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +211,7 @@ def place(manifest: Manifest, target: Path, blobs: Blobs, *, link: bool) -> None
                 case None:
                     inner.mkdir(exist_ok=True)
     except OSError as error:
-        raise atomic.failed(error, "write", target) from error
+        raise atomic.failed(error, "write", called or target) from error
 
 
 def _place_file(file: File, target: Path, blobs: Blobs, link: bool) -> None:

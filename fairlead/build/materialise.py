@@ -33,9 +33,11 @@ def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
     if _known(root, path, store) == [name, _signature(target, content)]:
         return False
     _make_folders(root, Path(path).parent)
+    for stale in target.parent.glob(".tmp-*"):  # of a killed run: the store is ours alone now
+        atomic.remove(stale)
     temp = target.with_name(f".tmp-{secrets.token_hex(8)}")
     try:
-        manifest.place(content, temp, store.blobs, link=False)
+        manifest.place(content, temp, store.blobs, link=False, called=target)
         signature = _signature(temp, content)
         crashpoint.here(BEFORE_SWAP)
         if isinstance(content, Folder) or target.is_dir():

@@ -74,9 +74,9 @@ class Project:
 
         repo = Repo.discover(self.root)
         oid = repo.rev(name)
-        top = Path(repo.run("rev-parse", "--show-prefix").out.decode().strip())
-        inside = top.as_posix()
-        return GitTree(repo, oid if inside in (".", "") else f"{oid}:{inside}", store.results)
+        top = Path(repo.run("rev-parse", "--show-toplevel").out.decode().strip()).resolve()
+        inside = self.root.relative_to(top).as_posix()
+        return GitTree(repo, oid if inside == "." else f"{oid}:{inside}", store.results)
 
     def plan(self, tree: Tree, patterns: Sequence[str]) -> Plan:
         """Evaluate what the patterns name; relative ones are meant from where the person stands."""

@@ -1,7 +1,7 @@
 """Say what the answer for a target depends on, and what has changed since it was last asked.
 
 For a label: the parts of its key, and, if it was built or tested before with another key, the parts that
-differ and the old and new digest of each changed file. For FILE:LINE: not yet.
+differ and the old and new digest of each changed file.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ the last results, never mix them.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -102,7 +103,16 @@ class Results:
                 raise _failed(error, self.path) from error
 
 
+def _disk_is_full(folder: Path) -> bool:
+    """SQLite calls a full disk "disk I/O error" where it cannot lengthen its log."""
+    try:
+        seen = os.statvfs(folder)
+    except OSError:
+        return False
+    return seen.f_bavail * seen.f_frsize < 1 << 17
+
+
 def _failed(error: Exception, path: Path) -> MachineryError:
-    full = "full" in str(error) or getattr(error, "errno", None) == 28
+    full = "full" in str(error) or getattr(error, "errno", None) == 28 or _disk_is_full(path.parent)
     remedy = "free some space on that disk and run it again" if full else "remove the file; it is rebuilt"
     return MachineryError(f"cannot use the store of results: {error}", where=str(path), remedy=remedy)

@@ -1,0 +1,62 @@
+"""Wheels made on the spot, and locks that name them: toolchain tests need no network."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+PYTEST = """
+import importlib.util, pathlib, sys, traceback
+
+def main(args):
+    tree = pathlib.Path(args[args.index("--rootdir") + 1])
+    failed = 0
+    for number, path in enumerate(sorted(tree.rglob("test_*.py"))):
+        spec = importlib.util.spec_from_file_location(f"case{number}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        for name, test in list(vars(module).items()):
+            if name.startswith("test_"):
+                try:
+                    test()
+                    print(name, "ok")
+                except Exception:
+                    traceback.print_exc()
+                    failed += 1
+    return 1 if failed else 0
+"""
+"""Enough of pytest to run test functions: what python_test asks for, without a registry."""
+
+
+class Wheelhouse:
+    """A folder of wheels that uv and pip are told to take everything from."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        folder.mkdir()
+        for tool in ("UV", "PIP"):
+            monkeypatch.setenv(f"{tool}_NO_INDEX", "1")
+            monkeypatch.setenv(f"{tool}_FIND_LINKS", str(folder))
+        monkeypatch.setenv("UV_CACHE_DIR", str(folder / "cache"))
+        monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+
+    def add(self, name: str, files: Mapping[str, str], *, version: str = "1.0", script: str = "") -> str:
+        """Make a wheel; its line for a lock. `script` is a console script, name=module:function."""
+        info = f"{name}-{version}.dist-info"
+        members = {
+            **files,
+            f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+            f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        }
+        if script:
+            members[f"{info}/entry_points.txt"] = f"[console_scripts]\n{script.replace('=', ' = ')}\n"
+        rows = "".join(f"{path},,\n" for path in [*members, f"{info}/RECORD"])
+        path = self.folder / f"{name}-{version}-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as wheel:
+            for member, text in {**members, f"{info}/RECORD": rows}.items():
+                wheel.writestr(zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0)), text)
+        return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
