@@ -2,8 +2,9 @@
 
 It is another program (`python -m fairlead worker`) in another process group with an environment of its own:
 of the server's only what finds programs, temp folders and the network is passed on.  It is told the
-server's address and a one-time enrolment code on standard input.  It is not told where the data folder is; its state lies in a
-folder of its own.  It runs as the same system user, so it is its sandbox that keeps tests away from files.
+server's address and a one-time enrolment code on standard input.  It is not told where the data folder is;
+its state lies in a folder of its own.  It runs as the same system user, so it is its sandbox that keeps
+tests away from files.
 """
 
 from __future__ import annotations
