@@ -12,9 +12,8 @@ def target(label: str, timeout: int | None) -> Target:
 
 
 def test_a_test_may_not_choose_to_run_for_ever() -> None:
-    plan = Plan(
-        targets={name: target(name, t) for name, t in [("//:a", 10), ("//:b", 10**6), ("//:c", None)]}
-    )
+    asked = {"//:a": 10, "//:b": 10**6, "//:c": None}
+    plan = Plan({label: target(label, seconds) for label, seconds in asked.items()}, (), {})
     bounded = candidate.bounded(plan, 60)
     assert [t.test and t.test.timeout for t in bounded.targets.values()] == [10, 60, None]
     assert plan.targets["//:b"].test is not None and plan.targets["//:b"].test.timeout == 10**6
