@@ -33,7 +33,7 @@ FILES: dict[str, str | bytes] = {
     "t/BUCK": (
         "python_test(name = 't', srcs = ['test_t.py'], resources = ['data.txt'], deps = ['//:lib'])\n"
         "sh_test(name = 's', test = 's.sh', args = ['$(location //:own)'])\n"
-    ).replace("'//:own'", "'//:own'"),
+    ),
     "t/test_t.py": "def test(): pass\n",
     "t/data.txt": "",
     "t/s.sh*": "#!/bin/sh\n",
@@ -43,17 +43,22 @@ FILES: dict[str, str | bytes] = {
 ALL = {"//:lib", "//:own", "//:python", "//t:s", "//t:t"}
 
 
+def change_text(path: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    def act(root: Path) -> None:
+        before = (root / path).read_text()
+        after = change(before)
+        assert after != before
+        (root / path).write_text(after)
+
+    return act
+
+
 def edit(path: str, old: str, new: str) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        text = (root / path).read_text()
-        assert old in text
-        (root / path).write_text(text.replace(old, new))
-
-    return change
+    return change_text(path, lambda text: text.replace(old, new))
 
 
-def append(path: str, text: str) -> Callable[[Path], None]:
-    return lambda root: (root / path).write_text((root / path).read_text() + text) and None
+def append(path: str, more: str) -> Callable[[Path], None]:
+    return change_text(path, lambda text: text + more)
 
 
 CHANGES: list[tuple[str, Callable[[Path], object], set[str]]] = [

@@ -30,13 +30,9 @@ contents = st.one_of(
     st.binary(max_size=8).map(lambda data: data.replace(b"\r", b"")),
     st.sampled_from([*FOLDERS[1:], *NAMES, "../a.py", "../../outside", "/etc/passwd"]).map("-> {}".format),
 )
-projects = st.fixed_dictionaries(
-    {
-        "files": st.dictionaries(paths, st.tuples(contents, st.booleans()), max_size=8),
-        "packages": st.dictionaries(
-            st.sampled_from(FOLDERS), st.sampled_from(sorted(BUILD_FILES)), max_size=3
-        ),
-    }
+files_of_projects = st.dictionaries(paths, st.tuples(contents, st.booleans()), max_size=8)
+packages_of_projects = st.dictionaries(
+    st.sampled_from(FOLDERS), st.sampled_from(sorted(BUILD_FILES)), max_size=3
 )
 
 
@@ -46,15 +42,14 @@ def snapshot(tree: Tree) -> tuple[bytes, dict[str, str]]:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(projects)
-def test_disk_and_git_agree(project: dict[str, dict[str, object]]) -> None:
+@given(files_of_projects, packages_of_projects)
+def test_disk_and_git_agree(entries: dict[str, tuple[str | bytes, bool]], packages: dict[str, str]) -> None:
     root = Path(tempfile.mkdtemp())
     try:
         files: dict[str, str | bytes] = {"BUCK": BUILD_FILES["all"]}
-        for path, (content, executable) in project["files"].items():  # type: ignore[misc]
+        for path, (content, executable) in entries.items():
             files[path + ("*" if executable and isinstance(content, bytes) else "")] = content
-        for folder, kind in project["packages"].items():
-            files[f"{folder}BUCK"] = BUILD_FILES[str(kind)]
+        files |= {f"{folder}BUCK": BUILD_FILES[kind] for folder, kind in packages.items()}
         write(root, files)
         oid = commit(root)
         assert snapshot(DiskTree(root)) == snapshot(GitTree(Repo(root), oid))
