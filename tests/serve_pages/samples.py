@@ -314,8 +314,8 @@ def commit(**more: object) -> views.CommitPage:
         "at": NOW - 60,
         "diff": SECOND,
         "green": True,
-        "answer": "By evidence: all 3 tests that this commit can affect passed at their exact keys, 41 others "
-        "keep the keys they passed at, and reviewer accepted this very change.",
+        "answer": "By evidence: all 3 tests that this commit can affect passed at their exact keys, 41 "
+        "others keep the keys they passed at, and reviewer accepted this very change.",
         "caveat": "It says nothing about tests that depend on more than their declared inputs.",
         "targets": tuple(
             views.TargetRow(
