@@ -84,6 +84,7 @@ class Walk:
         self.comment_url = ""
         self.seed = ""
         self.landed: list[str] = []
+        self.passwords = {person.name: secrets.token_hex(12) for person in (self.author, self.reviewer)}
 
     # --- running programs ----------------------------------------------------------------
 
@@ -181,9 +182,8 @@ class Walk:
                 link = re.search(r"https?://\S+/invite/\S+", said)
                 self.claim(link is not None, "`fairlead people invite` prints a link", said)
                 assert link is not None
-                self.fairlead(
-                    person, "login", "--invite", link[0], "--password-stdin", stdin=secrets.token_hex(12)
-                )
+                password = self.passwords[person.name]
+                self.fairlead(person, "login", "--invite", link[0], "--password-stdin", stdin=password)
             self.say("author and reviewer were invited and are signed in")
             self.git("push", "--quiet", f"{self.url}/git/fairlead", "HEAD:refs/heads/main")
             self.say(f"it hosts this repository: main is at {self.seed[:12]}")
@@ -302,41 +302,33 @@ class Walk:
         """A comment on a line, a new version, the same line at its new number, an accept."""
         first, second = self.diffs
         with self.step(f"the reviewer comments on a line of D{second}; the author amends it"):
-            line = self._line_of("if name is None:")
-            said = json.loads(
-                self.fairlead(
-                    self.reviewer,
-                    "review",
-                    f"D{second}",
-                    "comment",
-                    "--path",
-                    "fairlead/store/digest.py",
-                    "--line",
-                    str(line),
-                    "-m",
-                    "Who calls this with `None`? Please say so in the docstring.",
-                    "--json",
-                )  # fmt: skip
-            )
-            self.comment_url = said["url"]
+            line = self.line_of("if name is None:")
+            place = ["--path", "fairlead/store/digest.py", "--line", str(line)]
+            text = "Who calls this with `None`? Please say so in the docstring."
+            words = ["review", f"D{second}", "comment", *place, "-m", text, "--json"]
+            self.comment_url = json.loads(self.fairlead(self.reviewer, *words))["url"]
             self.say(f"comment on line {line}: {self.comment_url}")
-            self._edit(
-                "fairlead/store/digest.py",
-                '    """The first 12 digits of a digest, as people are shown it."""\n    if name',
-                '    """The first 12 digits of a digest, as people are shown it.\n\n'
-                '    None, an input that does not exist, is shown as "none".\n    """\n    if name',
-            )
-            self.git("commit", "--quiet", "--all", "--amend", "--no-edit")
-            sent = json.loads(self.fairlead(self.author, "submit", "--json"))
-            versions = [row["version"] for row in sent["diffs"]]
-            self.claim(versions == [1, 2], f"D{first} has no new version, D{second} has v2", sent)
-            now = self._line_of("if name is None:")
+            self.amend()
+            now = self.line_of("if name is None:")
             ported = self._ported(second)
             self.claim(now != line and ported == now, f"the comment moved from line {line} to {now}", ported)
             self.say(f"v2 is there; the comment is on the same code, now line {now}")
             for number in self.diffs:
                 self.fairlead(self.reviewer, "review", f"D{number}", "accept", "-m", "Thank you.")
             self.say(f"the reviewer accepts D{first} and D{second}")
+
+    def amend(self) -> None:
+        """The author amends the second commit, above the commented line, and submits it as v2."""
+        self._edit(
+            "fairlead/store/digest.py",
+            '    """The first 12 digits of a digest, as people are shown it."""\n    if name',
+            '    """The first 12 digits of a digest, as people are shown it.\n\n'
+            '    None, an input that does not exist, is shown as "none".\n    """\n    if name',
+        )
+        self.git("commit", "--quiet", "--all", "--amend", "--no-edit")
+        sent = json.loads(self.fairlead(self.author, "submit", "--json"))
+        versions = [row["version"] for row in sent["diffs"]]
+        self.claim(versions == [1, 2], "only the amended diff has a new version", sent)
 
     def _ported(self, number: int) -> int:
         """The line on which the newest version shows the first inline comment."""
@@ -429,7 +421,7 @@ class Walk:
                 replayed["outcome"] == "pass" and replayed["key"] in verdicts, "the replay has the same key"
             )
             self.say(
-                f"replayed {TARGET} at {commit[:12]}: pass, with the key of the evidence, {replayed['key'][:12]}"
+                f"replayed {TARGET} at {commit[:12]}: pass, with the evidence's key {replayed['key'][:12]}"
             )
             self.say(f"its page: {self.url}/commits/{commit}")
 
@@ -478,7 +470,7 @@ class Walk:
         self.git("add", "--all")
         self.git("commit", "--quiet", "-m", message)
 
-    def _line_of(self, code: str) -> int:
+    def line_of(self, code: str) -> int:
         lines = (self.author.clone / "fairlead/store/digest.py").read_text().splitlines()
         return next(n for n, line in enumerate(lines, 1) if code in line)
 
