@@ -153,6 +153,7 @@ class CommandLine(Native):
     """cmd_args(...): arguments that are text, artifacts, or other command lines."""
 
     TYPE = "cmd_args"
+    _is_frozen = False
 
     def __init__(
         self,
@@ -172,8 +173,17 @@ class CommandLine(Native):
 
     def add(self, *args: Any) -> CommandLine:
         """Append arguments; the command line itself is returned."""
+        if self._is_frozen:
+            raise DialectError("this command line is frozen: another target made it", remedy="use .copy()")
         self._items.extend(flat(args))
         return self
+
+    def _freeze(self) -> None:
+        if not self._is_frozen:
+            self._is_frozen = True
+            for item in (*self._items, *self._hidden):
+                if isinstance(item, Native):
+                    item._freeze()
 
     def copy(self) -> CommandLine:
         made = CommandLine(
@@ -235,7 +245,8 @@ def flat(items: Any) -> Iterator[Any]:
 
 def _run(value: Any) -> Any:
     """The command line in a RunInfo."""
-    return value.__dict__.get("args") if isinstance(value, Struct) and value.TYPE == "RunInfo" else None
+    is_run = isinstance(value, Struct) and type_name(value) == "RunInfo"
+    return value.__dict__.get("args") if is_run else None
 
 
 def render(item: Any, found: Found) -> list[str]:

@@ -15,7 +15,7 @@ from fairlead.build.attrs import DepRef, resolve, to_json
 from fairlead.build.buckconfig import BuckConfig
 from fairlead.build.context import Actions, Context, environment
 from fairlead.build.dialect.fault import DialectError, translate
-from fairlead.build.dialect.values import Native, Struct, text_of, type_name
+from fairlead.build.dialect.values import Native, Struct, freeze, text_of, type_name
 from fairlead.build.label import Label, Pattern, parse_pattern
 from fairlead.build.loader import Loader
 from fairlead.build.plan import Action, Plan, Target, TestSpec, Toolchain
@@ -236,6 +236,7 @@ class _Analysis:
         actions = Actions(label, self.loader.config.cells.path(label.cell, label.package))
         returned = declared.rule._impl(Context(label, attrs, actions))
         found = self.providers[label] = sort_out(returned, f"the rule {declared.rule._name}")
+        freeze({"providers": [*found.values()]})  # who depends on this target may not change what it said
         ordered = actions._finish()
         self.actions.extend(ordered)
         if actions._toolchain is not None:

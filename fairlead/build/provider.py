@@ -87,11 +87,10 @@ class Instance(Struct):
         super().__init__(fields)
         object.__setattr__(self, "_provider", provider)
 
-    @property
-    def TYPE(self) -> str:  # type: ignore[override]
-        return self._provider._name
-
     _provider: Provider
+
+    def _type_name(self) -> str:
+        return self._provider._name
 
 
 class _DefaultInfo(Provider):
@@ -159,7 +158,7 @@ def sort_out(values: Any, what: str) -> dict[Provider, Instance]:
         if not isinstance(value, Instance):
             raise DialectError(f"{what} returned a list with a value of type {type_name(value)}")
         if value._provider in found:
-            raise DialectError(f"{what} returned {value.TYPE} twice")
+            raise DialectError(f"{what} returned {type_name(value)} twice")
         found[value._provider] = value
     if DEFAULT not in found:
         found[DEFAULT] = DEFAULT()

@@ -84,6 +84,10 @@ def test_expressions_mean_what_starlark_says(expression: str, expected: object) 
     assert type(value(expression)) is type(expected) or isinstance(expected, list | dict)
 
 
+def test_a_struct_cannot_pose_as_something_else() -> None:
+    assert value("type(struct(TYPE = 'Artifact', _type_name = len))") == "struct"
+
+
 def test_popitem_takes_the_first_item() -> None:
     made = evaluate('d = {"a": 1, "b": 2}\nx = d.popitem()\ny = d.keys()')
     assert (made["x"], list(made["y"])) == (("a", 1), ["b"])

@@ -398,6 +398,27 @@ def test_broken_rules_name_rule_and_target(tmp_path: Path, body: str, says: str)
     assert "BUCK:3" in error.where
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["dep[RunInfo].args.add('x')", "dep[Info].words.append('x')", "dep[DefaultInfo].default_outputs.clear()"],
+)
+def test_what_a_target_provides_cannot_be_changed_by_others(tmp_path: Path, change: str) -> None:
+    write(
+        tmp_path,
+        {
+            "r.bzl": "Info = provider(fields = ['words'])\n"
+            "def _impl(ctx):\n"
+            "    words = ['a']\n"
+            "    for dep in ctx.attrs.deps:\n"
+            f"        {change}\n"
+            "    return [Info(words = words), RunInfo(args = cmd_args('run'))]\n"
+            "r = rule(impl = _impl, attrs = {'deps': attrs.list(attrs.dep(), default = [])})",
+            "BUCK": "load(':r.bzl', 'r')\nr(name = 'a')\nr(name = 'b', deps = [':a'])",
+        },
+    )
+    assert "frozen" in refused(tmp_path).what
+
+
 def test_globs_stop_at_sub_packages_and_hidden_names(tmp_path: Path) -> None:
     names = [
         "a.py",

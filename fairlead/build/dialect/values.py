@@ -252,6 +252,12 @@ class Native:
 
     TYPE: ClassVar[str] = "native"
 
+    def _type_name(self) -> str:
+        return type(self).TYPE
+
+    def _freeze(self) -> None:
+        """Make this value unchangeable, with all that it holds. Most values of ours never change."""
+
 
 class Struct(Native):
     """struct(a = 1): named fields, never changed."""
@@ -269,7 +275,7 @@ class Struct(Native):
 
     def __str__(self) -> str:
         inside = ", ".join(f"{name}={text_of(value, quoted=True)}" for name, value in self.__dict__.items())
-        return f"{self.TYPE}({inside})"
+        return f"{type_name(self)}({inside})"
 
 
 _TYPES: dict[type, str] = {
@@ -290,7 +296,7 @@ _TYPES: dict[type, str] = {
 def type_name(value: object) -> str:
     """What type() says: Starlark's names."""
     if isinstance(value, Native):
-        return value.TYPE
+        return type(value)._type_name(value)  # not value._type_name(): a struct may have such a field
     if isinstance(value, list):
         return "list"
     if isinstance(value, dict):
@@ -341,6 +347,8 @@ def freeze(names: dict[str, Any]) -> None:
         kind = type(value)
         if kind is str or kind is int or kind is bool or value is None:
             return value
+        if kind is FrozenList or kind is FrozenDict:
+            return value
         if id(value) in seen:
             return seen[id(value)]
         seen[id(value)] = value
@@ -367,6 +375,8 @@ def freeze(names: dict[str, Any]) -> None:
             value._is_frozen = True
         elif isinstance(value, Struct):
             fill(value.__dict__)
+        elif isinstance(value, Native):
+            value._freeze()
         elif kind is FunctionType and value.__globals__ is names:
             for cell in value.__closure__ or ():
                 try:
