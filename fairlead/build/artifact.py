@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairlead.build.dialect.fault import DialectError
-from fairlead.build.dialect.values import List, Native, Struct, text_of, type_name
+from fairlead.build.dialect.values import List, Native, Struct, check_text, text_of, type_name
 from fairlead.build.label import Label
 from fairlead.build.plan import GEN, toolchain_file
 
@@ -121,11 +121,11 @@ def output_path(folder: str, name: str, short_path: str) -> str:
 
 def check_path(path: object) -> str:
     """`path` if it is a relative path that stays where it is put."""
-    if not isinstance(path, str) or any(part in ("", ".", "..") for part in path.split("/")) or "\0" in path:
+    if not isinstance(path, str) or any(part in ("", ".", "..") for part in path.split("/")):
         raise DialectError(
             f"{text_of(path, quoted=True)} is no path inside a folder", remedy="such as a/b.txt"
         )
-    return path
+    return check_text(path)
 
 
 @dataclass
@@ -232,9 +232,9 @@ def flat(items: Any) -> Iterator[Any]:
     if isinstance(items, list | tuple):
         for item in items:
             yield from flat(item)
-    elif isinstance(items, str | Artifact | OutputArtifact | CommandLine | ToolchainFile | Label) or _run(
-        items
-    ):
+    elif isinstance(items, str):
+        yield check_text(items)
+    elif isinstance(items, Artifact | OutputArtifact | CommandLine | ToolchainFile | Label) or _run(items):
         yield items
     else:
         raise DialectError(

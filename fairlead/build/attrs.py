@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from fairlead.build.artifact import CommandLine, SourceArtifact
 from fairlead.build.dialect.fault import DialectError
-from fairlead.build.dialect.values import Dict, List, Native, Struct, text_of, type_name
+from fairlead.build.dialect.values import Dict, List, Native, Struct, check_text, text_of, type_name
 from fairlead.build.label import Label
 from fairlead.build.plan import JSON
 from fairlead.build.provider import DEFAULT, RUN, Provider
@@ -200,17 +200,19 @@ class _Plain(Attr):
     def _coerce(self, value: Any, place: Place) -> Any:
         if type(value) is not self._KINDS[self._name]:
             raise self._wrong(value)
-        return value
+        return check_text(value) if type(value) is str else value
 
 
 class _Any(Attr):
     def _coerce(self, value: Any, place: Place) -> Any:
-        if value is None or isinstance(value, bool | int | str):
+        if isinstance(value, str):
+            return check_text(value)
+        if value is None or isinstance(value, bool | int):
             return value
         if isinstance(value, list | tuple):
             return [self._coerce(item, place) for item in value]
         if isinstance(value, dict) and all(isinstance(key, str) for key in dict.keys(value)):
-            return {key: self._coerce(item, place) for key, item in dict.items(value)}
+            return {check_text(key): self._coerce(item, place) for key, item in dict.items(value)}
         raise self._wrong(value)
 
     def _describe(self) -> str:
@@ -313,7 +315,8 @@ class _OneOf(Attr):
             except FairleadError as error:
                 errors.append(error)
         # The kind that got furthest says most: a wrong item of a list beats "this is no dict".
-        raise max(errors, key=lambda error: not error.what.startswith(text_of(value, quoted=True)[:57]))
+        shallow = self._wrong(value)
+        raise next((error for error in reversed(errors) if error.what != shallow.what), shallow)
 
     def _describe(self) -> str:
         return " or ".join(kind._describe() for kind in self._inner)
@@ -372,6 +375,7 @@ class _Arg(Attr):
             raise self._wrong(value)
         parts: list[str | MacroRef] = []
         at = 0
+        check_text(value)
         for found in _MACRO.finditer(value):
             parts.append(value[at : found.start()])
             at = found.end()

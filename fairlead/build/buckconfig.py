@@ -20,6 +20,10 @@ _SECTION = re.compile(r"\[([^\[\]]+)\]")
 _INCLUDE = re.compile(r"<(\??)file:(.+)>")
 _REFERENCE = re.compile(r"\$\(config ([^\s.()]+)\.([^\s()]+)\)")
 
+# A submitted commit is read by programs that must outlive it: neither circles nor doublings may stop them.
+_FILES = 1000
+_LENGTH = 1 << 16
+
 ALWAYS_IGNORED = frozenset({".git", ".hg", ".sl", "buck-out", "fairlead-out", "__pycache__"})
 """Folders that are never part of a package: version control, outputs, and what Python leaves behind."""
 
@@ -28,6 +32,7 @@ class BuckConfig:
     """Sections of keys and values, with the few that Fairlead itself reads as properties."""
 
     def __init__(self, sections: Mapping[str, Mapping[str, str]] | None = None) -> None:
+        self._files = 0
         self._sections = {name: dict(values) for name, values in (sections or {}).items()}
 
     @classmethod
@@ -55,6 +60,12 @@ class BuckConfig:
         if path in chain:
             raise UsageError(
                 "files include each other in a circle", where=" -> ".join((*chain, path)), remedy="break it"
+            )
+        self._files += 1
+        if self._files > _FILES:
+            where = " -> ".join((*chain, path))
+            raise UsageError(
+                f"more than {_FILES} files of settings are read", where=where, remedy="include less"
             )
         try:
             lines = tree.read(path).decode().splitlines()
@@ -99,6 +110,10 @@ class BuckConfig:
         value = self._sections.get(section, {}).get(key, "")
         if "$(config " in value:
             value = _REFERENCE.sub(lambda m: self._resolve(m[1], m[2], (*chain, name)), value)
+            if len(value) > _LENGTH:
+                raise UsageError(
+                    "a setting is too long", where=f".buckconfig {name}", remedy="shorten what it names"
+                )
             self._sections[section][key] = value
         return value
 

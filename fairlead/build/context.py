@@ -23,8 +23,8 @@ from fairlead.build.artifact import (
     render_all,
 )
 from fairlead.build.dialect.fault import DialectError
-from fairlead.build.dialect.functions import _jsonable as jsonable
-from fairlead.build.dialect.values import List, Native, Struct, text_of, type_name
+from fairlead.build.dialect.functions import jsonable
+from fairlead.build.dialect.values import List, Native, Struct, check_text, text_of, type_name
 from fairlead.build.label import Label
 from fairlead.build.plan import Action, ActionKind, Toolchain, toolchains_named
 
@@ -147,6 +147,8 @@ class Actions(Native):
             raise DialectError(
                 f"{category!r} is no category", remedy="use lower-case words, such as compile_all"
             )
+        if identifier is not None and not isinstance(identifier, str):
+            raise DialectError(f"{text_of(identifier, quoted=True)} is no identifier", remedy="give a text")
         found = Found()
         argv = command(arguments, found)
         if not argv:
@@ -161,6 +163,7 @@ class Actions(Native):
         """Write a text; lists and command lines become lines. What it mentions is not made or read by it."""
         made = self._output(output)
         text = content if isinstance(content, str) else "\n".join(self._lines(content))
+        check_text(text, allow_nul=True)
         if toolchains_named(text):
             raise DialectError(
                 "a written file cannot name a toolchain's file: its place is not known yet",
@@ -237,6 +240,10 @@ class Actions(Native):
             raise DialectError("a target has one environment", remedy="make another target")
         if not isinstance(lock, SourceArtifact) or lock._files is not None:
             raise DialectError("the lock is a file of the repository", remedy="name it with attrs.source()")
+        if not isinstance(interpreter, str):
+            raise DialectError(
+                f"{text_of(interpreter, quoted=True)} is no interpreter", remedy="name a command"
+            )
         label = str(self._label.raw_target())
         self._toolchain = Toolchain(label, interpreter, lock._path)
         return Environment(label)

@@ -15,7 +15,7 @@ from fairlead.build.attrs import DepRef, resolve, to_json
 from fairlead.build.buckconfig import BuckConfig
 from fairlead.build.context import Actions, Context, environment
 from fairlead.build.dialect.fault import DialectError, translate
-from fairlead.build.dialect.values import Native, Struct, freeze, text_of, type_name
+from fairlead.build.dialect.values import Native, Struct, check_text, freeze, text_of, type_name
 from fairlead.build.label import Label, Pattern, parse_pattern
 from fairlead.build.loader import Loader
 from fairlead.build.plan import Action, Plan, Target, TestSpec, Toolchain
@@ -282,6 +282,9 @@ class _Analysis:
             raise DialectError(
                 f"{text_of(timeout)} is no number of seconds for a test", remedy="give 1 or more"
             )
+        labels = info["labels"] or ()
+        if not isinstance(labels, list | tuple) or not all(isinstance(word, str) for word in labels):
+            raise DialectError("the labels of a test are a list of texts")
         return TestSpec(
             argv=argv,
             env=env,
@@ -289,7 +292,7 @@ class _Analysis:
             inputs=tuple(sorted(artifact._path for artifact in met.inputs)),
             toolchains=tuple(sorted(met.toolchains)),
             timeout=timeout,
-            labels=tuple(info["labels"] or ()),
+            labels=tuple(map(check_text, labels)),
         )
 
     # Resolver: what references in attributes lead to ------------------------------------------------------

@@ -137,6 +137,7 @@ class Loader:
         self._universe = universe(self._budget, on_print)
         self._modules: dict[str, Module] = {}
         self._loading: list[str] = []
+        self._open: list[Module] = []  # .bzl files that run, the innermost last
         self._packages: dict[str, Package] = {}
         self._files: dict[str, tuple[str, ...]] = {}
         self._is_package: dict[str, str] = {}
@@ -238,19 +239,7 @@ class Loader:
         for other in modules:
             module.config.update(other.config)
         extra: set[str] = set()
-        is_open = [True]
-
-        def read_config(section: str, key: str, default: Any = None) -> Any:
-            if CURRENT.get() is None and not is_open[0]:
-                raise DialectError(
-                    "read_config() works while files load, not in a rule", remedy="use an attribute"
-                )
-            value = self.config.get(section, key)
-            if is_open[0]:
-                module.config[f"{section}.{key}"] = "" if value is None else value
-            return default if value is None else value
-
-        names = self._names(path, read_config)
+        names = self._names(path)
         if path.startswith(PRELUDE):
 
             def prelude_text(name: str) -> str:
@@ -261,14 +250,15 @@ class Loader:
                 return data.decode()
 
             names["prelude_text"] = prelude_text
-        elif path != _ROOT_OF_PRELUDE:
+        else:
             names["native"] = self._prelude()
         token = CURRENT.set(None)  # a file loaded by a BUCK file declares no targets while it loads
+        self._open.append(module)
         try:
             module.names = run(code, names, loaded)
         finally:
+            self._open.pop()
             CURRENT.reset(token)
-            is_open[0] = False
         for name, value in module.names.items():
             if isinstance(value, Rule | Provider) and not value._name:
                 value._name = name.lstrip("_")
@@ -326,7 +316,19 @@ class Loader:
                 best_cell, best = cell, path
         return best_cell, folder.removeprefix(best).lstrip("/")
 
-    def _names(self, path: str, read_config: Any) -> dict[str, Any]:
+    def _read_config(self, section: str, key: str, default: Any = None) -> Any:
+        """A setting. While a .bzl file runs, it is noted as read by that file and all that load it; what a
+        BUCK file reads stands in the attributes of its targets."""
+        if not self._open and CURRENT.get() is None:
+            raise DialectError(
+                "read_config() works while files load, not in a rule", remedy="use an attribute"
+            )
+        value = self.config.get(section, key)
+        if self._open:
+            self._open[-1].config[f"{section}.{key}"] = "" if value is None else value
+        return default if value is None else value
+
+    def _names(self, path: str) -> dict[str, Any]:
         """The built-in names of a file."""
 
         def rule(*, impl: Any, attrs: Any, doc: str = "", is_toolchain_rule: bool = False) -> Rule:
@@ -341,8 +343,8 @@ class Loader:
             "package_name": _package_here,
             "provider": lambda fields, doc="": Provider(fields, doc),
             "provider_field": ProviderField,
-            "read_config": read_config,
-            "read_root_config": read_config,
+            "read_config": self._read_config,
+            "read_root_config": self._read_config,
             "rule": rule,
         }
 
@@ -365,13 +367,8 @@ class Loader:
         package = Package(self, cell, name, build_file)
         code = compile_source(self.tree.read(build_file), build_file, is_bzl=False)
         loaded, _ = self._loads(code.loads, build_file)
-
-        def read_config(section: str, key: str, default: Any = None) -> Any:
-            value = self.config.get(section, key)  # what comes of it stands in the attributes
-            return default if value is None else value
-
         native = self._prelude()
-        names = {**self._names(build_file, read_config), **native.__dict__, "native": native}
+        names = {**self._names(build_file), **native.__dict__, "native": native}
         for forbidden in ("rule", "provider", "provider_field", "attrs"):
             del names[forbidden]
         token = CURRENT.set(package)

@@ -317,6 +317,8 @@ def _check(plan: Plan) -> None:
         for path in target.default_outputs:
             if path not in target.sources and not any(p in made for p in (path, *_folders(path))):
                 raise _refuse(f"target {label}", f"offers {path!r}, which no action makes")
+        named = [name for word in target.run or () for name in toolchains_named(word)]
+        _check_toolchains(plan, f"target {label}", named)
         for path in target.run_inputs:
             if path not in made:
                 raise _refuse(f"target {label}", f"runs with {path!r}, which no action makes")

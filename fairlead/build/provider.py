@@ -7,7 +7,7 @@ from typing import Any
 
 from fairlead.build.artifact import Artifact, CommandLine
 from fairlead.build.dialect.fault import DialectError
-from fairlead.build.dialect.functions import _isinstance as is_instance
+from fairlead.build.dialect.functions import is_instance
 from fairlead.build.dialect.values import Native, Struct, type_name
 from fairlead.errors import did_you_mean
 

@@ -376,6 +376,17 @@ RULES: list[tuple[str, str, str]] = [
     ("read_config", "    read_config('a', 'b')\n    return []", "while files load"),
     ("glob", "    glob(['*'])\n    return []", "only while a BUCK file"),
     (
+        "half a character",
+        "    ctx.actions.write('a', '\\ud800')\n    return []",
+        "half a character",
+    ),
+    ("a NUL", "    return [RunInfo(args = ['a\\x00'])]", "holds a NUL"),
+    (
+        "labels of tests",
+        "    return [ExternalRunnerTestInfo(type = 'x', command = ['a'], labels = [1])]",
+        "list of texts",
+    ),
+    (
         "unknown argument",
         "    ctx.actions.write('a', '', mode = 1)\n    return []",
         "write() got an unexpected keyword",
@@ -488,13 +499,15 @@ def test_rules_see_config_that_they_declare_and_others_do_not(tmp_path: Path) ->
             "a.bzl": "load(':b.bzl', 'b')\n" + rule,
             "b.bzl": "b = read_config('x', 'y', 'z')",
             "c.bzl": rule + "def late():\n    return read_config('late', 'k', '1')",
-            "BUCK": "load(':a.bzl', ra = 'r')\nload(':c.bzl', 'late', rc = 'r')\n"
-            "ra(name = 'a')\nrc(name = 'c' + late())",
+            "d.bzl": "load(':c.bzl', 'late')\n" + rule + "at_load = late()",
+            "BUCK": "load(':a.bzl', ra = 'r')\nload(':c.bzl', 'late', rc = 'r')\nload(':d.bzl', rd = 'r')\n"
+            "ra(name = 'a')\nrc(name = 'c' + late())\nrd(name = 'd')",
         },
     )
     made = evaluate(DiskTree(tmp_path), ["//..."], BuckConfig({"x": {"y": "1"}}))
     assert made.targets["//:a"].config == {"x.y": "1"}
     assert made.targets["//:c1"].config == {}
+    assert made.targets["//:d"].config == {"late.k": ""}
 
 
 def test_sub_targets_and_projections(tmp_path: Path) -> None:
@@ -590,6 +603,14 @@ def test_overrides_of_configuration(tmp_path: Path) -> None:
     [
         ({".buckconfig": "[a]\nb = $(config a.c)\nc = $(config a.b)"}, "circle"),
         ({".buckconfig": "<file:.buckconfig>"}, "circle"),
+        ({".buckconfig": "<file:a>\n" * 40, "a": "<file:b>\n" * 40, "b": ""}, "more than 1000 files"),
+        (
+            {
+                ".buckconfig": "[a]\nx0 = 1234567890\n"
+                + "".join(f"x{n} = " + f"$(config a.x{n - 1})" * 2 + "\n" for n in range(1, 40))
+            },
+            "too long",
+        ),
         ({".buckconfig": "<file:none>"}, "none does not exist"),
         ({".buckconfig": "a = 1"}, "before any section"),
         ({".buckconfig": "<file:../x>"}, "leaves the project"),

@@ -199,7 +199,7 @@ def _percent_one(code: str, value: Any) -> str:
             raise DialectError(f"%{code} takes a number, not a value of type {type_name(value)}")
         return str(("%" + code) % value)
     if code == "c" and type(value) in (int, str):
-        return chr(value) if type(value) is int else str(value)
+        return _chr(value) if type(value) is int else str(value)
     raise DialectError(f"the format code %{code} is unknown", remedy="use %s, %r, %d or %%")
 
 
@@ -248,11 +248,11 @@ class _Anything(Native):
         return True
 
 
-def _isinstance(value: Any, kind: Any) -> bool:
+def is_instance(value: Any, kind: Any) -> bool:
     if kind is None:
         return value is None
     if isinstance(kind, tuple | list):
-        return any(_isinstance(value, one) for one in kind)
+        return any(is_instance(value, one) for one in kind)
     holds = getattr(kind, "_holds", None)
     if isinstance(kind, Native) and holds is not None:
         return bool(holds(value))
@@ -308,6 +308,12 @@ def _hash(text: Any) -> int:
     return total - (1 << 32) if total >= 1 << 31 else total
 
 
+def _chr(number: Any) -> str:
+    if type(number) is int and 0 <= number <= 0x10FFFF and not 0xD800 <= number <= 0xDFFF:
+        return chr(number)
+    raise DialectError(f"{text_of(number, quoted=True)} is the number of no character")
+
+
 def _fail(*args: Any, sep: str = " ") -> None:
     raise DialectError(sep.join(text_of(arg) for arg in args) or "fail() was called")
 
@@ -331,7 +337,7 @@ class _Json(Native):
     TYPE = "json"
 
     def encode(self, value: Any) -> str:
-        return python_json.dumps(_jsonable(value), separators=(",", ":"), ensure_ascii=False)
+        return python_json.dumps(jsonable(value), separators=(",", ":"), ensure_ascii=False)
 
     def decode(self, text: str, default: Any = ...) -> Any:
         try:
@@ -342,18 +348,18 @@ class _Json(Native):
             raise DialectError(f"json.decode: {error}") from None
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple | Set):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     if isinstance(value, dict):
         for key in dict.keys(value):
             if not isinstance(key, str):
                 raise DialectError(f"json.encode: the key {text_of(key, quoted=True)} is no string")
-        return {key: _jsonable(dict.__getitem__(value, key)) for key in sorted(dict.keys(value))}
+        return {key: jsonable(dict.__getitem__(value, key)) for key in sorted(dict.keys(value))}
     if isinstance(value, Struct):
-        return {key: _jsonable(value.__dict__[key]) for key in sorted(value.__dict__)}
+        return {key: jsonable(value.__dict__[key]) for key in sorted(value.__dict__)}
     raise DialectError(f"json.encode takes no value of type {type_name(value)}")
 
 
@@ -471,7 +477,7 @@ def universe(budget: Budget, on_print: Callable[[str], None]) -> dict[str, Any]:
         "all": lambda items: all(plain(items)),
         "any": lambda items: any(plain(items)),
         "callable": lambda value: isinstance(value, _CALLABLE) or callable(value),
-        "chr": chr,
+        "chr": _chr,
         "dedupe": lambda items: List(dict.fromkeys(plain(items))),
         "dir": lambda value: List(methods_of(value)),
         "enumerate": lambda items, start=0: List(enumerate(plain(items), start)),
@@ -480,7 +486,7 @@ def universe(budget: Budget, on_print: Callable[[str], None]) -> dict[str, Any]:
         "getattr": _getattr,
         "hasattr": _hasattr,
         "hash": _hash,
-        "isinstance": _isinstance,
+        "isinstance": is_instance,
         "json": _Json(),
         "len": len,
         "map": map_,

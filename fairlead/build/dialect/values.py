@@ -326,6 +326,18 @@ def text_of(value: object, *, quoted: bool = False) -> str:
     return str(value)
 
 
+def check_text(value: str, *, allow_nul: bool = False) -> str:
+    """`value`, if it can leave the evaluation: half a surrogate pair has no UTF-8, a NUL fits no command."""
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise DialectError(f"{value!a} holds half a character", remedy="write it as one") from None
+    if "\0" in value and not allow_nul:
+        raise DialectError(f"{value!a} holds a NUL", remedy="remove it")
+    return value
+
+
 def plain(value: Any) -> Any:
     """`value` as something Python may go through; strings and numbers are refused, as the dialect does."""
     if isinstance(value, list | tuple | dict | range | Set):
