@@ -161,7 +161,8 @@ class FeedPage:
     activity: Sequence[Activity]
     queue: Sequence[DiffRow]
     trunk: str
-    remote: str  # the git address a newcomer clones, for the empty state
+    server: str  # its address, for the empty state
+    remote: str  # the git address a newcomer clones
     empty_repository: bool = False
 
 
@@ -202,6 +203,8 @@ class Post:
     verdict: str = ""  # "accept" or "request" on a review
     version: int | None = None
     place: Place | None = None
+    thread: Literal["", "open", "done", "dropped"] = ""  # of the thread that an inline comment opens
+    must_fix: bool = False
     replies: Sequence[Post] = ()
     points: Sequence[str] = ()  # the reasons of a refusal, one line each
     link: str = ""  # where a system post leads: a log, a commit

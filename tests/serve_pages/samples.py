@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fairlead.serve import markdown, views
 from fairlead.serve.highlight import colour, line_html, shown
@@ -79,7 +80,9 @@ STACK = views.Stack("main", (FIRST, SECOND, THIRD))
 
 def feed(empty: bool = False) -> views.FeedPage:
     if empty:
-        return views.FeedPage((), (), (), (), "main", "http://127.0.0.1:8000/git/main", True)
+        return views.FeedPage(
+            (), (), (), (), "main", "http://127.0.0.1:8000", "http://127.0.0.1:8000/git/main", True
+        )
     lone = diff(
         7,
         "Retry downloads <script>alert(1)</script> after \u202eserver errors",
@@ -119,6 +122,7 @@ def feed(empty: bool = False) -> views.FeedPage:
         ),
         queue=(diff(6, "Keep the log of each run by digest", "queued"),),
         trunk="main",
+        server="http://127.0.0.1:8000",
         remote="http://127.0.0.1:8000/git/main",
     )
 
@@ -176,8 +180,15 @@ def diff_page(**more: object) -> views.DiffPage:
             post("i3", REVIEWER, body="Fine by me."),
         ),
     )
+    inline = replace(inline, thread="open", must_fix=True)
     ported = post(
-        "i4", OWNER, "inline", "This name says little.", version=1, place=place(changed=True, line=5, end=6)
+        "i4",
+        OWNER,
+        "inline",
+        "This name says little.",
+        version=1,
+        thread="done",
+        place=place(changed=True, line=5, end=6),
     )
     gone = post(
         "i5",

@@ -6,7 +6,7 @@ import html
 import re
 import threading
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.serve.highlight import LONGEST_LINE, Highlighter, colour, line_html, plain, plain_lines, shown
@@ -22,6 +22,7 @@ def text_of(markup: str) -> str:
     return html.unescape(re.sub(r"<[^>]*>", "", markup))
 
 
+@settings(deadline=None)  # the first call imports a lexer
 @given(PATHS, VISIBLE)
 def test_colours_change_no_character(path: str, text: str) -> None:
     lines = colour(path, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairlead.serve import markdown
@@ -64,6 +64,7 @@ def test_nasty_texts_do_nothing() -> None:
         assert all("evil" not in link for link in read(text)), text
 
 
+@settings(deadline=None)  # the first call imports the parser
 @given(
     st.lists(
         st.sampled_from([*NASTY, "\n", "\n\n", "- ", "> ", "`", "*", "|", "    ", "D3"])

@@ -119,7 +119,7 @@ def test_a_comment_on_a_line_without_javascript(told: House) -> None:
     row = line_id("a.py", "new", 22)
     page = reviewer.page(f"/D1?at={row}")
     form = page[page.index('id="compose"') : page.index("</form>", page.index('id="compose"'))]
-    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+    fields = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
     answer = reviewer.submit("/D1/posts", {**fields, "body": "Why **fifty**?"})
     assert answer.status_code == 303, answer.text
     place, _, anchor = answer.headers["location"].partition("#")
@@ -134,6 +134,22 @@ def test_a_comment_on_a_line_without_javascript(told: House) -> None:
     assert words(reviewer.page("/D1")).count("A round number.") == 2  # in the conversation and at the line
 
 
+def test_a_thread_that_must_be_fixed_is_closed_and_opened_again(told: House) -> None:
+    reviewer, author = told.browser(), told.browser("author")
+    fields = {"do": "inline", "path": "b.py", "side": "new", "line": "1", "must_fix": "1", "body": "Unused."}
+    anchor = reviewer.submit("/D2/posts", fields).headers["location"].partition("#l-")[2]
+    assert "A thread that reviewer marked as must fix is open" in words(author.page("/D2"))
+    assert "must fix" in words(author.page("/D2").partition(f'id="l-{anchor}"')[2].partition("</article>")[0])
+    assert author.submit("/D2/threads", {"post": anchor, "state": "done"}).status_code == 303
+    assert "must fix" not in words(author.page("/D2")).replace("Must fix", "")
+    assert "Open again" in words(author.page("/D2"))
+    assert reviewer.submit("/D2/threads", {"post": anchor, "state": "open"}).status_code == 303
+    assert "must fix is open" in words(author.page("/D2"))
+    assert reviewer.submit("/D2/threads", {"post": anchor, "state": "dropped"}).status_code == 303
+    assert reviewer.submit("/D2/threads", {"post": anchor, "state": "odd"}).status_code == 400
+    assert reviewer.submit("/D2/threads", {"post": "nothing", "state": "done"}).status_code == 404
+
+
 def test_forms_from_elsewhere_are_refused(told: House) -> None:
     reviewer = told.browser()
     bad = reviewer.submit("/D1/posts", {"body": "forged"}, csrf=False)
@@ -141,7 +157,7 @@ def test_forms_from_elsewhere_are_refused(told: House) -> None:
     origin = {"origin": "http://evil.example"}
     found = re.search(r'name="csrf" value="([^"]+)"', reviewer.page("/"))
     assert found
-    for path in ("/D1/posts", "/D1/land", "/sign-out"):
+    for path in ("/D1/posts", "/D1/land", "/D1/threads", "/sign-out"):
         answer = reviewer.post(path, data={"csrf": found[1], "body": "forged"}, headers=origin)
         assert answer.status_code == 403, path
     for path in ("/sign-in", "/invite/x"):

@@ -27,6 +27,7 @@ def routes(state: State) -> list[BaseRoute]:
         site.route("/D{number}", diff.show),
         site.route("/D{number}/v{n}", diff.show),
         site.route("/D{number}/posts", diff.say, "POST"),
+        site.route("/D{number}/threads", diff.settle, "POST"),
         site.route("/D{number}/land", diff.land, "POST"),
         site.route("/queue", queue.show),
         site.route("/commits", commit.index),

@@ -7,6 +7,7 @@ as people read it; who answered whom deeper down is kept in the records.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -18,6 +19,12 @@ from fairlead.serve.pages.site import SYSTEM
 from fairlead.serve.placing import place
 from fairlead.serve.records.values import Post, Version
 from fairlead.ship.hunks import FileDiff
+
+_THREADS: dict[str, Literal["open", "done", "dropped"]] = {
+    "open": "open",
+    "done": "done",
+    "dropped": "dropped",
+}
 
 
 def build(
@@ -109,6 +116,8 @@ def _view(post: Post, at: views.Place | None, replies: tuple[views.Post, ...]) -
         verdict=post.verdict or "",
         version=post.version,
         place=at,
+        thread=_THREADS.get(post.thread.state, "") if post.thread else "",
+        must_fix=post.thread.must_fix if post.thread else False,
         replies=replies,
     )
 

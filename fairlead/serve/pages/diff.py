@@ -184,6 +184,7 @@ def say(ask: Ask) -> Response:
         side=form.get("side") or "new",
         line=whole(form.get("line", ""), "line ") if do == "inline" else None,
         parent=form.get("parent") if do == "reply" else None,
+        must_fix=do == "inline" and form.get("must_fix") == "1",
         verdict=do if do in review.VERDICTS else None,
     )
     made = review.say(ask.state, ask.person, number, draft)
@@ -191,6 +192,14 @@ def say(ask: Ask) -> Response:
         latest = review.find(c, number).latest
     page = f"/D{number}" if n in (None, latest) else f"/D{number}/v{n}"
     return RedirectResponse(f"{page}#{'l' if do == 'inline' else 'p'}-{made}", 303)
+
+
+def settle(ask: Ask) -> Response:
+    """The button that marks a thread as done, or opens it again."""
+    number = whole(ask.path["number"], "diff D")
+    post = ask.form.get("post", "")
+    review.set_thread(ask.state, ask.person, post, ask.form.get("state", ""))
+    return RedirectResponse(f"/D{number}#p-{post}", 303)
 
 
 def land(ask: Ask) -> Response:

@@ -38,6 +38,7 @@ def show(ask: Ask) -> Response:
             activity=_activity(c, posts.recent(c, limit=ACTIVITY)),
             queue=[opened[n].row for n in on_the_way if n in opened],
             trunk=hosted.trunk,
+            server=ask.state.url,
             remote=f"{ask.state.url}/git/{hosted.name}",
             empty_repository=repo.ref(f"refs/heads/{hosted.trunk}") is None,
         )
