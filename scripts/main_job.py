@@ -26,7 +26,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RULE = "CompareSingletonPrimitivesByIs"
-TARGET = "//tests:test_store_short"
+FILE = "fairlead/keys/sshsig.py"
+TARGET = "//tests:keys"
 
 
 class Broken(Exception):
@@ -202,61 +203,45 @@ class Walk:
         """Two commits, one on the other; the second breaks a lint rule, which is found and mended."""
         with self.step("two commits; the second breaks a lint rule, `lint` finds it, `fix` mends it"):
             self._edit(
-                "fairlead/store/digest.py",
-                "def is_digest(",
-                "def short(name: str) -> str:\n"
-                '    """The first 12 digits of a digest, as people are shown it."""\n'
-                "    return name[:12]\n\n\n"
-                "def is_digest(",
+                FILE,
+                "def armor(",
+                "def short(fingerprint: str) -> str:\n"
+                '    """The first 12 digits of a fingerprint, as people are shown it."""\n'
+                '    return fingerprint.removeprefix("SHA256:")[:12]\n\n\n'
+                "def armor(",
             )
-            test = self.author.clone / "tests" / "store" / "test_short.py"
+            test = self.author.clone / "tests" / "keys" / "test_short.py"
             test.write_text(
-                '"""A digest is shown to people by its first digits."""\n\n'
-                "from fairlead.store import digest\n\n\n"
+                '"""A fingerprint is shown to people by its first digits."""\n\n'
+                "from fairlead.keys import sshsig\n\n\n"
                 "def test_twelve_digits_are_shown() -> None:\n"
-                '    assert digest.short("0123456789abcdef" * 4) == "0123456789ab"\n'
+                '    assert sshsig.short("SHA256:" + "0123456789abcdef" * 4) == "0123456789ab"\n'
             )
-            self._declare_test()
-            self._commit("Show digests by their first twelve digits")
+            self._commit("Show fingerprints by their first twelve digits")
             self._edit(
-                "fairlead/store/digest.py",
-                "    return name[:12]\n",
-                '    if name == None:\n        return "none"\n    return name[:12]\n',
+                FILE,
+                "def short(fingerprint: str) -> str:\n"
+                '    """The first 12 digits of a fingerprint, as people are shown it."""\n',
+                "def short(fingerprint: str | None) -> str:\n"
+                '    """The first 12 digits of a fingerprint, as people are shown it."""\n'
+                '    if fingerprint == None:\n        return "none"\n',
             )
-            self._edit(
-                "fairlead/store/digest.py",
-                "def short(name: str) -> str:",
-                "def short(name: str | None) -> str:",
-            )
-            self._commit("Show an absent digest as none")
+            self._commit("Show an absent fingerprint as none")
             found = json.loads(self.fairlead(self.author, "lint", "--json", code=1))
             self.claim(
-                [(f["rule"], f["path"]) for f in found] == [(RULE, "fairlead/store/digest.py")],
+                [(f["rule"], f["path"]) for f in found] == [(RULE, FILE)],
                 f"lint finds exactly one {RULE}",
                 found,
             )
-            self.say(f"lint: fairlead/store/digest.py:{found[0]['line']} {RULE}, and nothing else")
+            self.say(f"lint: {FILE}:{found[0]['line']} {RULE}, and nothing else")
             self.fairlead(self.author, "fix")
-            text = (self.author.clone / "fairlead/store/digest.py").read_text()
-            self.claim("name is None" in text and "== None" not in text, "fix writes `is None`", text)
+            text = (self.author.clone / FILE).read_text()
+            self.claim("fingerprint is None" in text and "== None" not in text, "fix writes `is None`", text)
             self.claim(
                 self.fairlead(self.author, "lint", "--json").strip() == "[]", "lint is clean after fix"
             )
             self.git("commit", "--quiet", "--all", "--amend", "--no-edit")
             self.say("fix: `== None` is `is None` now, the commit is amended, lint is clean")
-
-    def _declare_test(self) -> None:
-        """Add the new test's target to the BUCK file, in the way of its neighbours."""
-        path = self.author.clone / "tests" / "BUCK"
-        path.write_text(
-            path.read_text()
-            + "\npython_test(\n"
-            + f'    name = "{TARGET.partition(":")[2]}",\n'
-            + '    srcs = ["store/test_short.py"],\n'
-            + '    deps = ["//fairlead:ground"],\n'
-            + '    toolchain = "//:python",\n'
-            + ")\n"
-        )
 
     def build(self) -> None:
         """Everything is built and tested; the second run runs nothing."""
@@ -302,14 +287,14 @@ class Walk:
         """A comment on a line, a new version, the same line at its new number, an accept."""
         first, second = self.diffs
         with self.step(f"the reviewer comments on a line of D{second}; the author amends it"):
-            line = self.line_of("if name is None:")
-            place = ["--path", "fairlead/store/digest.py", "--line", str(line)]
+            line = self.line_of("if fingerprint is None:")
+            place = ["--path", FILE, "--line", str(line)]
             text = "Who calls this with `None`? Please say so in the docstring."
             words = ["review", f"D{second}", "comment", *place, "-m", text, "--json"]
             self.comment_url = json.loads(self.fairlead(self.reviewer, *words))["url"]
             self.say(f"comment on line {line}: {self.comment_url}")
             self.amend()
-            now = self.line_of("if name is None:")
+            now = self.line_of("if fingerprint is None:")
             ported = self._ported(second)
             self.claim(now != line and ported == now, f"the comment moved from line {line} to {now}", ported)
             self.say(f"v2 is there; the comment is on the same code, now line {now}")
@@ -320,10 +305,10 @@ class Walk:
     def amend(self) -> None:
         """The author amends the second commit, above the commented line, and submits it as v2."""
         self._edit(
-            "fairlead/store/digest.py",
-            '    """The first 12 digits of a digest, as people are shown it."""\n    if name',
-            '    """The first 12 digits of a digest, as people are shown it.\n\n'
-            '    None, an input that does not exist, is shown as "none".\n    """\n    if name',
+            FILE,
+            '    """The first 12 digits of a fingerprint, as people are shown it."""\n    if',
+            '    """The first 12 digits of a fingerprint, as people are shown it.\n\n'
+            '    None, a signer without a key, is shown as "none".\n    """\n    if',
         )
         self.git("commit", "--quiet", "--all", "--amend", "--no-edit")
         sent = json.loads(self.fairlead(self.author, "submit", "--json"))
@@ -380,8 +365,8 @@ class Walk:
     def refuse(self) -> None:
         """A third diff breaks a test and is refused, with its log on its page."""
         with self.step("a third diff breaks a test and is refused"):
-            self._edit("fairlead/store/digest.py", "    return name[:12]\n", "    return name[:8]\n")
-            self._commit("Show digests by their first eight digits")
+            self._edit(FILE, '("SHA256:")[:12]', '("SHA256:")[:8]')
+            self._commit("Show fingerprints by their first eight digits")
             sent = json.loads(self.fairlead(self.author, "submit", "--json"))
             third = sent["diffs"][0]["number"]
             self.diffs.append(third)
@@ -471,7 +456,7 @@ class Walk:
         self.git("commit", "--quiet", "-m", message)
 
     def line_of(self, code: str) -> int:
-        lines = (self.author.clone / "fairlead/store/digest.py").read_text().splitlines()
+        lines = (self.author.clone / FILE).read_text().splitlines()
         return next(n for n, line in enumerate(lines, 1) if code in line)
 
     def stop(self) -> None:

@@ -87,7 +87,7 @@ def test_the_diff_is_highlighted(walk: Any, people: tuple[Page, Page]) -> None:
 
 def test_a_comment_on_a_line_appears_in_the_other_browser(walk: Any, people: tuple[Page, Page]) -> None:
     author, reviewer = people
-    row = reviewer.locator("#files tr.add", has_text="if name is None:")
+    row = reviewer.locator("#files tr.add", has_text="if fingerprint is None:")
     walk.line = int(row.locator("td.w").inner_text())
     row.locator("td.w a").click()
     form = reviewer.locator("form#compose")
@@ -109,14 +109,14 @@ def test_a_new_version_shows_itself_and_the_comment_moves_with_its_line(
 ) -> None:
     _, reviewer = people
     walk.amend()
-    now = walk.line_of("if name is None:")
+    now = walk.line_of("if fingerprint is None:")
     assert now != walk.line
     reviewer.get_by_role("navigation", name="Versions").get_by_text("v2").wait_for(timeout=15_000)
     reviewer.goto(f"{walk.url}/D{walk.diffs[-1]}")
     comment = reviewer.locator("#files tr.say", has_text="Who calls this with")
     above = comment.locator("xpath=preceding-sibling::tr[not(contains(@class, 'say'))][1]")
     assert above.locator("td.w").inner_text() == str(now)
-    assert "if name is None:" in above.inner_text()
+    assert "if fingerprint is None:" in above.inner_text()
 
 
 def test_the_reviewer_accepts_and_the_author_lands_on_the_page(walk: Any, people: tuple[Page, Page]) -> None:
@@ -140,7 +140,7 @@ def test_the_page_answers_why_it_is_green(walk: Any, people: tuple[Page, Page]) 
     author.locator("#rail").get_by_role("link", name="Why is this green?").click()
     assert author.get_by_role("heading", name="Why is this green?").is_visible()
     text = author.get_by_role("main").inner_text()
-    for word in ("//tests:test_store_short", "pass", "local", "namespace", "reviewer", "fairlead test --rev"):
+    for word in ("//tests:keys", "pass", "local", "namespace", "reviewer", "fairlead test --rev"):
         assert word in text, word
 
 
