@@ -293,6 +293,15 @@ def test_a_long_range_is_not_charged_for_what_it_does_not_reach() -> None:
     assert evaluate(source)["x"] == 9
 
 
+@pytest.mark.parametrize(
+    "source", ["def f[T](a): pass", "type A = int", "match 1:\n    case _: pass", "x = t'{y}'"]
+)
+def test_what_newer_pythons_add_is_refused_by_all(source: str) -> None:
+    with pytest.raises(UsageError) as error:
+        evaluate(source)
+    assert error.value.where.startswith("a.bzl:1:")
+
+
 def test_print_goes_where_it_is_told() -> None:
     assert evaluate('print("a", ["b"])')["printed"] == ['a ["b"]']
 

@@ -303,6 +303,8 @@ class _Check:
     def function(self, node: ast.FunctionDef) -> None:
         if node.decorator_list:
             self.refuse(node.decorator_list[0], "there are no decorators", "call the function")
+        if getattr(node, "type_params", None):  # from Python 3.12 on
+            self.refuse(node, "there are no type parameters", "leave them out")
         self.name(node, node.name)
         self.arguments(node.args)
         node.returns = None
