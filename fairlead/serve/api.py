@@ -20,7 +20,7 @@ from starlette.routing import Route
 from fairlead.errors import UsageError
 from fairlead.keys.sshsig import PublicKey
 from fairlead.serve import auth, evidence, landing, leases, lifecycle, placing, review
-from fairlead.serve.records import diffs, events, posts, queue
+from fairlead.serve.records import diffs, events, people, posts, queue
 from fairlead.serve.records.values import Diff, Person, Post, QueueEntry, Reviewer, Version, Worker
 from fairlead.serve.reply import Forbidden, NotFound, NotSignedIn, TooLarge, refusal
 from fairlead.serve.state import State
@@ -104,6 +104,8 @@ def routes(state: State) -> list[Route]:
     table: list[tuple[str, str, Who, Handler]] = [
         ("POST", "/api/invitations/{code}", "anyone", _accept),
         ("POST", "/api/tokens", "anyone", _make_token),
+        ("GET", "/api/tokens", "person", _list_tokens),
+        ("POST", "/api/tokens/{number:int}/revoke", "person", _revoke_token),
         ("GET", "/api/keys", "anyone", _keys),
         ("GET", "/api/me", "person", _me),
         ("GET", "/api/repos", "person", _repos),
@@ -189,6 +191,23 @@ def _make_token(call: Call) -> Answer:
         raise UsageError("the field scopes must be a list of strings")
     label = call.text("label", "made with a password")
     return {"token": auth.make_token(call.state.records, person, scopes, label), "person": person.name}
+
+
+def _list_tokens(call: Call) -> Answer:
+    with call.state.records.read() as c:
+        found = people.tokens_for(c, call.person.id)
+    return [
+        {"id": t.id, "label": t.label, "scopes": sorted(t.scopes), "created": t.created, "expires": t.expires}
+        for t in found
+    ]
+
+
+def _revoke_token(call: Call) -> Answer:
+    with call.state.records.write() as c:
+        known = people.revoke_token(c, call.number(), call.person.id)
+    if not known:
+        raise NotFound(f"you have no token {call.number()}", remedy="GET /api/tokens lists yours")
+    return {"revoked": call.number()}
 
 
 def _keys(call: Call) -> Answer:

@@ -168,9 +168,10 @@ class GitServer:
             "REMOTE_USER": person.name if person else "worker",
             "REMOTE_ADDR": (scope.get("client") or ("",))[0],
         }
+        # No CONTENT_LENGTH, as for a chunked request: git then reads to the end of its input.  With one,
+        # http-backend of git 2.39 turns in circles for ever if the client goes away before the end.
         for header, name in (
             ("content-type", "CONTENT_TYPE"),
-            ("content-length", "CONTENT_LENGTH"),
             ("content-encoding", "HTTP_CONTENT_ENCODING"),
             ("git-protocol", "GIT_PROTOCOL"),
         ):

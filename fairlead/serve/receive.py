@@ -360,8 +360,11 @@ def _carry_out(state: State, person: Person, hosted: Hosted, repo: Repo, plan: P
 
 
 def _make_refs(repo: Repo, plan: Plan) -> None:
-    """All refs of the push in one of git's transactions: all or none."""
-    lines = [f"create {s.ref} {s.commit}\n" for s in plan.steps if s.n]
+    """All refs of the push in one of git's transactions: all or none.
+
+    `update`, not `create`: a ref that no record knows is what a restored backup or a failed undo left.
+    """
+    lines = [f"update {s.ref} {s.commit}\n" for s in plan.steps if s.n]
     text = "start\n" + "".join(lines) + "prepare\ncommit\n"
     repo.run("update-ref", "--stdin", stdin=text.encode())
 

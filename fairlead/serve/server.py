@@ -22,7 +22,7 @@ from fairlead.serve import app as application
 from fairlead.serve.pages import routes as page_routes
 from fairlead.serve.state import Limits, State, open_state
 from fairlead.ship.values import Settings
-from fairlead.store import lock
+from fairlead.store import atomic, lock
 
 _GRACE = 20  # seconds that running requests get when the server stops
 
@@ -44,7 +44,10 @@ def run(
 
     `url` is the address people use, if that differs from the one listened on (behind a proxy).
     """
-    data.mkdir(parents=True, exist_ok=True)
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise atomic.failed(error, "make the folder", data) from error
     held = lock.try_hold(data / "lock")
     if held is None:
         raise UsageError(

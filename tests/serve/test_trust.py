@@ -279,6 +279,20 @@ def test_tokens_by_password_have_the_scopes_that_were_asked_for(here: Site, team
         net.fetch_json("POST", f"{here.url}/api/tokens", payload={"name": "nobody", "password": PASSWORD})
 
 
+def test_a_revoked_token_opens_nothing(here: Site, team: tuple[Person, Person, Clone]) -> None:
+    payload = {"name": "reviewer", "password": PASSWORD, "label": "laptop"}
+    answer: Any = net.fetch_json("POST", f"{here.url}/api/tokens", payload=payload)
+    second = Person(here.url, "reviewer", answer["token"])
+    mine = next(t for t in second.call("GET", "/api/tokens") if t["label"] == "laptop")
+    assert answer["token"] not in str(second.call("GET", "/api/tokens"))
+    with pytest.raises(FairleadError, match="you have no token"):
+        team[0].call("POST", f"/api/tokens/{mine['id']}/revoke", {})
+    second.call("POST", f"/api/tokens/{mine['id']}/revoke", {})
+    with pytest.raises(FairleadError, match="unknown, expired or revoked"):
+        second.call("GET", "/api/me")
+    assert team[1].call("GET", "/api/me")["name"] == "reviewer"
+
+
 def test_guessing_passwords_is_slowed_down() -> None:
     throttle = auth.Throttle()
     for _ in range(4):
