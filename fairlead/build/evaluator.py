@@ -93,7 +93,10 @@ def _evaluate(
         )
     if kind == b"error":
         raise _their_error(data)
-    plan = Plan.decode(data)
+    try:
+        plan = Plan.decode(data)
+    except RecursionError:
+        raise _refuse("it is nested too deep") from None
     check(plan, DiskTree(root))
     return plan
 

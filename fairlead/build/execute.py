@@ -213,7 +213,7 @@ class Executor:
             done = stage.run(action.argv, action.env, seconds=SECONDS, cancel=self.cancel)
             log = keep_log(self.store.blobs, stage.log)
             if done.code != 0 or done.timed_out:
-                stage.check_disk()
+                stage.check_disk(done)
                 error = ActionFailed(
                     f"{describe(action)} {ended(done)}{last_lines(self.store, log)}", where=action.owner
                 )

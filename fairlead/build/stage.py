@@ -24,7 +24,7 @@ from fairlead.errors import MachineryError, WorkFailed
 from fairlead.store import Blobs, atomic
 
 PROJECT = "/project"
-_FULL = 128 * 1024  # bytes left on a disk that is full to anyone but root
+_KEEP_FREE = 256 * MIB  # of a large disk; of a small one a fiftieth
 _TOOLCHAIN = re.compile(r"\{toolchain:([^{}\s]+)\}")
 
 ENVIRONMENT: Mapping[str, str] = {
@@ -127,15 +127,17 @@ class Stage:
             masks=masks,
             memory_bytes=8192 * MIB,
             wall_seconds=seconds,
+            keep_free=self._keep_free(),
             level=self.enforced,
         )
         return sandbox.run(command, cancel=cancel)
 
-    def check_disk(self) -> None:
+    def check_disk(self, done: sandbox.Completed) -> None:
         """After a run that failed: MachineryError if the disk is full, for then nothing it said can be
         relied on."""
         seen = os.statvfs(self.root)
-        if seen.f_bavail * seen.f_frsize < _FULL or (seen.f_files and seen.f_favail == 0):
+        free = seen.f_bavail * seen.f_frsize
+        if done.disk_full or free < self._keep_free() or (seen.f_files and seen.f_favail == 0):
             raise MachineryError(
                 "the disk ran full while the program ran: No space left on device",
                 where=str(self.root.parent),
@@ -168,6 +170,10 @@ class Stage:
     def remove(self) -> None:
         """Remove the folder, whatever the program did to it."""
         atomic.remove(self.root)
+
+    def _keep_free(self) -> int:
+        seen = os.statvfs(self.root)
+        return min(_KEEP_FREE, seen.f_blocks * seen.f_frsize // 50)
 
     def _command(self, argv: Iterable[str]) -> list[str]:
         """The command, its program named so that one in the project's root is not looked for on the PATH."""

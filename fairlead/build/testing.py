@@ -111,7 +111,7 @@ def run(
         done = stage.run(spec.argv, spec.env, seconds=spec.timeout, cancel=cancel)
         log = keep_log(store.blobs, stage.log)
         if done.code != 0:
-            stage.check_disk()
+            stage.check_disk(done)
         stage.check_inputs()
     except MachineryError:
         raise

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -281,6 +282,31 @@ python_library(name = "lib", srcs = ["__init__.py", "greet.py"])
 python_test(name = "test", srcs = ["test_greet.py"], deps = [":lib"])
 python_binary(name = "app", main = "main.py", deps = [":lib"])
 """
+
+
+def test_all_of_it_works_from_a_zip_alone(clone: Clone, tmp_path: Path) -> None:
+    """As the published single file is: no folder of the package on disk, no library beside it."""
+    with zipfile.ZipFile(tmp_path / "fairlead.pyz", "w") as archive:
+        for path in sorted((ROOT / "fairlead").rglob("*")):
+            if path.suffix in (".py", ".bzl"):
+                archive.write(path, path.relative_to(ROOT))
+        archive.writestr("__main__.py", "from fairlead.cli import console\nconsole()\n")
+    isolated = [sys.executable, "-I", "-S"]
+    done = subprocess.run(
+        [*isolated, str(tmp_path / "fairlead.pyz"), "test", "//..."],
+        cwd=clone.root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "2 of 2 passed, 2 ran" in done.stdout) == (0, True), done.stdout + done.stderr
+    apart = f"""
+import sys; sys.path.insert(0, {str(tmp_path / "fairlead.pyz")!r})
+from pathlib import Path
+from fairlead.build.evaluator import evaluate_apart
+print(len(evaluate_apart(Path("."), ["//..."], sandbox="namespace").requested))
+"""
+    done = subprocess.run(
+        [*isolated, "-c", apart], cwd=clone.root, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "4\n", done.stderr
 
 
 # -- kills, interrupts, two at once, a full disk

@@ -583,6 +583,18 @@ def test_an_action_that_fills_the_disk_fails_and_says_why(tmp_path: Path) -> Non
         assert yard.build(plan(small)).ran == 1 and yard.read(out("big", "x")) == "small\n"
 
 
+def test_an_action_that_fills_the_disk_with_small_files_is_ended(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kilobytes=65536) as disk:
+        yard = Yard(disk, "namespace")
+        line = (
+            f"i=0; while :; do i=$((i+1)); head -c 100000 /dev/zero > {out('big', '')}/$i || sleep 0.1; done"
+        )
+        with pytest.raises(MachineryError, match="the disk ran full while the program ran"):
+            yard.build(plan(action("big", "x", line)))
+        assert os.statvfs(disk).f_bavail * 4096 > 60_000_000
+        assert list(yard.store.results.items("action")) == []
+
+
 def test_namespace_level_is_an_error_where_it_cannot_be_had(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ to suit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -35,9 +35,10 @@ class Command:
     """One program to run apart. Sizes in bytes, times in seconds; None means no limit of that kind.
 
     `memory_bytes` bounds the address space of each process, `processes` how many there may be at once,
-    `file_bytes` any one file written (the log too), `tmp_bytes` the private /tmp and /dev/shm. `root_binds`
-    come on top of the system's own read-only folders (see `system.py`); `masks` are folders among them to
-    cover with nothing.
+    `file_bytes` any one file written (the log too), `tmp_bytes` the private /tmp and /dev/shm. The program is
+    ended when the disk of `stdout` has less than `keep_free` bytes left: it may be the one that fills it.
+    `root_binds` come on top of the system's own read-only folders (see `system.py`); `masks` are folders
+    among them to cover with nothing.
     """
 
     argv: Sequence[str]
@@ -54,6 +55,7 @@ class Command:
     file_bytes: int | None = 2048 * MIB
     processes: int | None = 512
     tmp_bytes: int = 1024 * MIB
+    keep_free: int = 0
     level: Requested = "auto"
 
 
@@ -67,4 +69,5 @@ class Completed:
     timed_out: bool
     seconds: float
     cpu_seconds: float = 0.0
-    max_rss_bytes: int = field(default=0)
+    max_rss_bytes: int = 0
+    disk_full: bool = False

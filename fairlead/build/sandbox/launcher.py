@@ -18,12 +18,16 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from fairlead.build.sandbox import system
 from fairlead.build.sandbox.command import Bind, Command, Completed, Enforced, Requested
 from fairlead.errors import MachineryError, UsageError
 from fairlead.store import atomic
+
+End: TypeAlias = Literal["ended", "cancelled", "time", "disk"]
 
 _GRACE = 10.0  # seconds for the launcher to end its tree after SIGTERM
 _TICK = 0.2  # seconds between looks at `cancel`
@@ -127,18 +131,25 @@ def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.
             ) from error
         finally:
             os.close(telling)
-        timed_out = False
+        full = functools.partial(_is_full, scratch, command.keep_free)
+        why: End = "cancelled"
         try:
-            timed_out = not _wait(pid, command.wall_seconds, cancel)
+            why = _wait(pid, command.wall_seconds, cancel, full)
         finally:
             _end(pid)
         seconds = time.monotonic() - started
         if cancel is not None and cancel.is_set():
             raise KeyboardInterrupt
-        os.set_blocking(answer, False)  # who may still hold the other end is being killed
-        with contextlib.suppress(BlockingIOError):
-            return _answer(command, enforced, os.read(answer, 65536), timed_out, seconds)
-        return _answer(command, enforced, b"", timed_out, seconds)
+        return _answer(command, enforced, _read(answer), why, seconds)
+
+
+def _read(answer: int) -> bytes:
+    """What the launcher said. Who may still hold the pipe's other end is being killed: no wait for that."""
+    os.set_blocking(answer, False)
+    try:
+        return os.read(answer, 65536)
+    except BlockingIOError:
+        return b""
 
 
 def _make_log(log: Path) -> None:
@@ -194,8 +205,20 @@ def _ordered(binds: list[Bind]) -> list[Bind]:
     return sorted(last.values(), key=lambda bind: bind.dest.count("/"))
 
 
-def _wait(pid: int, seconds: float | None, cancel: threading.Event | None) -> bool:
-    """Whether the process ended by itself before `seconds` and `cancel`."""
+def _is_full(folder: Path, keep_free: int) -> bool:
+    if not keep_free:
+        return False
+    seen = os.statvfs(folder)
+    return seen.f_bavail * seen.f_frsize < keep_free
+
+
+def _wait(
+    pid: int,
+    seconds: float | None,
+    cancel: threading.Event | None = None,
+    full: Callable[[], bool] = lambda: False,
+) -> End:
+    """Wait until the process ends, or there is a reason to end it."""
     deadline = None if seconds is None else time.monotonic() + seconds
     with contextlib.ExitStack() as stack:
         watch = None
@@ -206,16 +229,18 @@ def _wait(pid: int, seconds: float | None, cancel: threading.Event | None) -> bo
             watch.register(fd, select.POLLIN)
         while True:
             if cancel is not None and cancel.is_set():
-                return True
+                return "cancelled"
+            if full():
+                return "disk"
             left = _TICK if deadline is None else min(_TICK, deadline - time.monotonic())
             if left <= 0:
-                return False
+                return "time"
             if watch is None:
                 if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                    return True
+                    return "ended"
                 time.sleep(min(left, 0.01))
             elif watch.poll(left * 1000):
-                return True
+                return "ended"
 
 
 def _end(pid: int) -> None:
@@ -223,19 +248,19 @@ def _end(pid: int) -> None:
     if os.waitpid(pid, os.WNOHANG)[0] == pid:
         return
     os.kill(pid, signal.SIGTERM)
-    if not _wait(pid, _GRACE, None):
+    if _wait(pid, _GRACE) == "time":
         os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
 
 
-def _answer(command: Command, enforced: Enforced, told: bytes, timed_out: bool, seconds: float) -> Completed:
+def _answer(command: Command, enforced: Enforced, told: bytes, why: End, seconds: float) -> Completed:
     try:
         said = json.loads(told)
     except ValueError:
         said = {}
-    if timed_out:
+    if why != "ended":
         used = said.get("cpu", 0.0), said.get("rss", 0)
-        return Completed(-signal.SIGKILL, enforced, True, seconds, *used)
+        return Completed(-signal.SIGKILL, enforced, why == "time", seconds, *used, disk_full=why == "disk")
     if said.get("phase") == "exec":
         raise UsageError(
             f"cannot start {said['failed']}",
@@ -243,12 +268,12 @@ def _answer(command: Command, enforced: Enforced, told: bytes, timed_out: bool, 
             remedy="name a program that the sandbox can see: the system's, a toolchain's or a declared input",
         )
     if "code" not in said:
-        why = said.get("failed") or "its launcher ended without an answer"
+        cause = said.get("failed") or "its launcher ended without an answer"
         raise MachineryError(
-            f"cannot make the sandbox: {why}", where=str(command.argv[0]), remedy=_remedy(why)
+            f"cannot make the sandbox: {cause}", where=str(command.argv[0]), remedy=_remedy(cause)
         )
     return Completed(said["code"], enforced, False, seconds, said["cpu"], said["rss"])
 
 
-def _remedy(why: str) -> str:
-    return "free some space on that disk and run it again" if "No space left" in why else ""
+def _remedy(cause: str) -> str:
+    return "free some space on that disk and run it again" if "No space left" in cause else ""
