@@ -384,7 +384,12 @@ PAGES: dict[str, tuple[str, views.Shell, object]] = {
     "diff-landed": (
         "diff.html",
         shell("D2"),
-        diff_page(state=State("landed"), thread=(), land=views.LandBox("landed", commit=OID)),
+        diff_page(
+            state=State("landed"),
+            title="Rename " + "LongestNameOfAll" * 6,
+            thread=(),
+            land=views.LandBox("landed", commit=OID),
+        ),
     ),
     "queue": ("queue.html", shell("Queue", nav="queue"), queue()),
     "queue-empty": ("queue.html", shell("Queue", nav="queue"), views.QueuePage("main", (), (), ())),

@@ -211,7 +211,8 @@ def test_a_comment_on_the_old_side_follows_the_base(tree: Tree) -> None:
     base = tree.commit({"a": text(LINES)})
     first = tree.commit({"a": text(LINES[:9] + LINES[10:])})
     moved_base = tree.commit({"a": text(["top", *LINES])}, on=base)
-    second = tree.commit({"a": text(["top", *LINES[:9], *LINES[10:]])}, on=moved_base)
+    own = [f"own {n}" for n in range(5)]  # the new side moves further than the old one
+    second = tree.commit({"a": text([*own, "top", *LINES[:9], *LINES[10:]])}, on=moved_base)
     assert place(tree, first, second, base, 10, side="old", onto=moved_base) == placing.Placed(
         "placed", "a", 11, 11
     )
