@@ -12,9 +12,10 @@ from fairlead.errors import UsageError, did_you_mean
 from fairlead.git import Repo
 from fairlead.serve import lifecycle
 from fairlead.serve.records import Connection, diffs, events, posts
-from fairlead.serve.records.values import Anchor, Diff, Person, Reason
+from fairlead.serve.records.values import Anchor, Diff, Person, Reason, Version
 from fairlead.serve.reply import Forbidden, NotFound
 from fairlead.serve.state import State
+from fairlead.ship import change, states
 
 KINDS = ("comment", "inline", "review")
 VERDICTS = ("accept", "request")
@@ -54,7 +55,9 @@ def say(state: State, person: Person, number: int, draft: Draft) -> str:
         version = diffs.version_of(c, number, n)
     if version is None:
         raise NotFound(f"D{number} has no version {n}", remedy=f"it has versions 1 to {diff.latest}")
-    at = None
+    at, holds_for = None, n
+    if draft.verdict == "accept" and n < diff.latest:
+        holds_for = _holds_for(state, diff, version)
     if draft.kind == "inline":
         side_commit = version.commit if draft.side == "new" else version.parent
         at = _anchor(state.repo(diff.repo), draft, n, side_commit)
@@ -74,7 +77,7 @@ def say(state: State, person: Person, number: int, draft: Draft) -> str:
             must_fix=draft.must_fix,
         )
         if draft.kind == "review":
-            _review(c, state, person, diff, n, draft.verdict or "")
+            _review(c, state, person, diff, draft.verdict or "", n, min(holds_for, diff.latest))
         diffs.touch(c, number)
         events.append(c, "post.added", {"diff": number, "post": made, "kind": draft.kind}, diff=number)
     return made
@@ -145,8 +148,19 @@ def _parent(c: Connection, number: int, draft: Draft) -> str | None:
     return parent.id
 
 
-def _review(c: Connection, state: State, person: Person, diff: Diff, n: int, verdict: str) -> None:
-    """Count a verdict.  It holds for the version it was given on; only a newer push may carry it further."""
+def _holds_for(state: State, diff: Diff, given_on: Version) -> int:
+    """The newest version that an accept of an older one holds for, by the rule that carries accepts."""
+    with state.records.read() as c:
+        latest = diffs.version_of(c, diff.number, diff.latest)
+    assert latest is not None
+    merged = state.repo(diff.repo).merge_tree(latest.parent, given_on.commit, given_on.parent)
+    return latest.n if change.carries(merged.tree, latest.tree) else given_on.n
+
+
+def _review(
+    c: Connection, state: State, person: Person, diff: Diff, verdict: str, n: int, holds_for: int
+) -> None:
+    """Count a verdict given on version `n`, and let the state of the diff follow."""
     if diff.state in ("landing", "landed", "abandoned", "reverted"):
         raise UsageError(
             f"D{diff.number} is {diff.state}: a verdict would change nothing",
@@ -158,12 +172,12 @@ def _review(c: Connection, state: State, person: Person, diff: Diff, n: int, ver
             f"you are an author of D{diff.number}; others review it",
             remedy="comment instead, or ask someone else for a review",
         )
-    diffs.set_verdict(c, diff.number, person.id, verdict, n, n)
-    if verdict == "request" and n == diff.latest:
+    diffs.set_verdict(c, diff.number, person.id, verdict, holds_for, n)
+    if verdict == "request":
         if diff.state == "queued":
             reason = Reason("changes_requested", f"{person.name} asks for changes", f"D{diff.number}")
             lifecycle.unqueue(c, diff.number, reason)
-        if diff.state not in ("draft", "changes_planned"):
+        if "request" in states.steps(diff.state):
             lifecycle.move(c, diff.number, "request")
         return
     lifecycle.settle(c, diff.number, state.settings)

@@ -12,6 +12,7 @@ import pytest
 
 from fairlead import net
 from fairlead.errors import MachineryError
+from fairlead.serve import evidence, landing
 from fairlead.serve.records import diffs, jobs
 from tests.disk import small_disk
 from tests.serve.harness import Person, Site, seeded, site
@@ -134,3 +135,31 @@ def test_a_log(here: Site, tmp_path: Path) -> None:
         assert answer.status == 507, answer.body
     assert [p for p in (here.data / "logs").rglob("*") if p.is_file()] == []
     assert worker.log("fits now\n")
+
+
+def test_landing(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kilobytes=KILOBYTES) as disk:
+        with site(disk / "data", queue=False) as here:
+            author, reviewer, clone = seeded(here, tmp_path)
+            worker = here.worker()
+            clone.commit({"a.txt": "x\n"}, "one")
+            clone.submit()
+            reviewer.accept(1)
+            author.land(1)
+            assert here.state is not None and landing.work(here.state)
+            job = worker.lease()
+            worker.do(job, here.repo, {"//:t": "k"})
+            before, failed = here.trunk(), 0
+            for leave in (0, 8192, 16384, 65536):
+                with filled(here, leave=leave):
+                    try:
+                        landing.work(here.state)
+                    except MachineryError as error:
+                        assert "full" in error.what or "space" in str(error), error
+                        failed += 1
+                        assert here.trunk() == before
+            assert failed
+            while landing.work(here.state):
+                pass
+            assert author.diff(1)["state"] == "landed" and here.trunk() == job["commit"]
+            assert evidence.read(here.repo, job["commit"]) is not None

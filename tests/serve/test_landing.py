@@ -294,6 +294,24 @@ def test_an_accept_carries_over_a_plain_rebase_only(team: Team) -> None:
     assert [(a.version, a.person) for a in said.approvals] == [(1, "reviewer")]
 
 
+def test_an_accept_of_an_older_version_counts_if_it_carries(team: Team) -> None:
+    """A newer version may arrive while someone reads: what they accept is what they saw."""
+    mover = team.accepted({"a.txt": "moved\n"}, "mover")
+    plain = team.submitted({"b.txt": "plain\n"}, "plain")
+    changed = team.submitted({"b.txt": "other\n"}, "changed")
+    team.author.land(mover)
+    team.worker.do(team.worker.lease(), team.here.repo, {})
+    team.ended(mover)
+    assert rebased(team, plain)["latest"] == rebased(team, changed, "another\n")["latest"] == 2
+    for number in (plain, changed):
+        team.reviewer.accept(number, version=1)
+    kept, lost = team.author.diff(plain), team.author.diff(changed)
+    assert kept["state"] == "accepted" and kept["reviewers"][0]["version"] == 2
+    assert lost["state"] == "needs_review" and lost["reviewers"][0]["version"] == 1
+    team.reviewer.say(plain, kind="review", verdict="request", body="wait", version=1)
+    assert team.author.diff(plain)["state"] == "changes_requested"
+
+
 def test_landed_and_abandoned_diffs_take_no_version(team: Team) -> None:
     number = team.accepted({"a.txt": "x\n"}, "done")
     known = team.author.diff(number)["diff_id"]

@@ -95,7 +95,7 @@ def _begin(connection: Connection) -> None:
 
 def _explained(error: DBAPIError, path: Path) -> FairleadError:
     said = str(error.orig)
-    if "disk is full" in said or "disk I/O error" in said:
+    if "disk is full" in said:
         remedy = (
             "free space on the disk of the data folder, then try again; nothing of this change was recorded"
         )

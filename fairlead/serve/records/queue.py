@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, delete, insert, select, tuple_, update
 
 from fairlead.serve.records.database import new_key
 from fairlead.serve.records.schema import key_statement, land, person, queue_entry, repo, verdict
@@ -206,11 +206,6 @@ def verdicts_of(c: Connection, job: int) -> list[SignedVerdict]:
     ]
 
 
-def log_known(c: Connection, digest: str) -> bool:
-    """Whether some verdict names this log."""
-    return c.execute(select(verdict.c.id).where(verdict.c.log == digest).limit(1)).first() is not None
-
-
 def _lands() -> Select:  # type: ignore[type-arg]
     return select(land, repo.c.name.label("repo_name")).join(repo, repo.c.id == land.c.repo_id)
 
@@ -285,7 +280,3 @@ def lands(c: Connection, *, limit: int = 50, before: int | None = None) -> list[
     if before is not None:
         question = question.where(land.c.entry < before)
     return [_land(r) for r in c.execute(question)]
-
-
-def landed_count(c: Connection) -> int:
-    return int(c.execute(select(func.count()).select_from(land).where(land.c.state == "done")).scalar_one())
