@@ -42,6 +42,8 @@ _PINNED = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]*\])?\s*==\s*[^\s;@]+"
     r"\s*(?:;[^@]*?)?(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)+"
 )
+_NETWORK = ("connect", "timed out", "timeout", "name resolution", "dns error", "retrying", "sending request")
+_LOCK = ("hash", "no matching distribution", "no solution found", "no wheel", "not found in the")
 _SCRIPT = (
     "#!/bin/sh\n"
     '\'\'\'exec\' "$(dirname -- "$0")/python" "$0" "$@"\n'
@@ -247,15 +249,23 @@ def _run(command: list[str], folder: Path, toolchain: Toolchain) -> None:
         command, capture_output=True, text=True, errors="replace", env=env, cwd=folder, check=False
     )
     if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines()[-12:]
-        full = any("No space left on device" in line for line in lines)
-        raise MachineryError(
-            f"cannot install the environment of {toolchain.label}:" + "".join(f"\n  | {x}" for x in lines),
-            where=toolchain.lock,
-            remedy="free some space on that disk and run it again"
-            if full
-            else "check the lock's versions and hashes, that each has a wheel for here, and the network",
-        )
+        raise _install_failed((done.stderr or done.stdout).strip().splitlines(), toolchain)
+
+
+def _install_failed(lines: list[str], toolchain: Toolchain) -> FairleadError:
+    """The lock's fault or the machine's: a worker blames a change for the one, tries again for the other."""
+    what = f"cannot install the environment of {toolchain.label}:"
+    what += "".join(f"\n  | {line}" for line in lines[-12:])
+    text = "\n".join(lines).lower()
+    if "no space left on device" in text:
+        return MachineryError(what, where=toolchain.lock, remedy="free some space on that disk, run it again")
+    if any(word in text for word in _NETWORK) or not any(word in text for word in _LOCK):
+        return MachineryError(what, where=toolchain.lock, remedy="check the network and run it again")
+    return UsageError(
+        what,
+        where=toolchain.lock,
+        remedy="check its versions and hashes, and that each package has a wheel for this machine",
+    )
 
 
 def _make_relocatable(script: Path, folder: Path) -> None:

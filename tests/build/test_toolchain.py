@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -113,7 +114,7 @@ def test_a_wheel_with_another_hash_is_refused_and_leaves_nothing(
     lock = (
         house.add("greeting", {"greeting.py": ""}).replace("--hash=sha256:", "--hash=sha256:00")[:-3] + "\n"
     )
-    with pytest.raises(MachineryError, match="cannot install the environment of //:python") as caught:
+    with pytest.raises(UsageError, match="cannot install the environment of //:python") as caught:
         toolchain.environment(CHAIN, lock.encode(), store)
     assert "requirements.txt" in caught.value.where and "hash" in caught.value.what.lower()
     assert [path for path in (store.root / "environments").iterdir() if path.is_dir()] == []
@@ -124,8 +125,26 @@ def test_a_package_without_a_wheel_is_refused(house: Wheelhouse, store: Store, i
     source = house.folder / "greeting-1.0.tar.gz"
     source.write_bytes(b"not even opened")
     lock = f"greeting==1.0 --hash=sha256:{'0' * 64}\n"
-    with pytest.raises(MachineryError, match="greeting"):
+    with pytest.raises(UsageError, match="greeting"):
         toolchain.environment(CHAIN, lock.encode(), store)
+
+
+def test_a_network_that_fails_is_not_the_locks_fault(
+    house: Wheelhouse, store: Store, installer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker tries again, instead of calling the change broken."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    for name in ("UV", "PIP"):
+        monkeypatch.delenv(f"{name}_NO_INDEX")
+        monkeypatch.delenv(f"{name}_FIND_LINKS")
+        monkeypatch.setenv(f"{name}_INDEX_URL", f"http://127.0.0.1:{closed}/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    lock = f"greeting==1.0 --hash=sha256:{'0' * 64}\n"
+    with pytest.raises(MachineryError, match="greeting") as caught:
+        toolchain.environment(CHAIN, lock.encode(), store)
+    assert "network" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
