@@ -249,6 +249,7 @@ def test_from_comment_to_why_is_this_green(house: House, tmp_path: Path) -> None
     assert "a.py:24 from line 22 of v1" in read and "sent v2" in read and "lines changed" not in read
     assert page.index(f'id="{line_id("a.py", "new", 24)}"') < page.index(f'id="{anchor}"')
     assert "You are reading v1. Show v2, the latest" in words(author.page("/D1/v1"))
+    assert "Accept v1" in words(reviewer.page("/D1/v1")) and "Accept v" not in words(reviewer.page("/D1"))
 
     assert reviewer.submit("/D1/posts", {"do": "accept", "version": "2", "body": ""}).status_code == 303
     assert "Ready to land" in words(author.page("/D1")) and "Accepted, ready to land" in words(

@@ -42,8 +42,7 @@ def show(ask: Ask) -> Response:
             live_url=f"/D{number}/v{n}",
             topics=[f"D{row.number}" for row in stack.rows],
         )
-    trunk = stack.trunk
-    page = _page(ask, diff, known, n, said, stack, land, standing, own, trunk)
+    page = _page(ask, diff, known, n, said, stack, land, standing, own)
     return render.page("diff.html", shell, page)
 
 
@@ -57,7 +56,6 @@ def _page(
     land: views.LandBox,
     reviewers: list[views.Reviewer],
     own: bool,
-    trunk: str,
 ) -> views.DiffPage:
     version = known[n]
     repo = ask.state.repo(diff.repo)
@@ -77,7 +75,7 @@ def _page(
         title=diff.title,
         state=views.State(diff.state),
         author=views.Person(diff.author),
-        trunk=trunk,
+        trunk=stack.trunk,
         created=diff.created,
         root_id=diff.root_post,
         body=markdown.html(description(version.message)),
@@ -126,13 +124,10 @@ def _land(ask: Ask, c: Connection, diff: Diff) -> views.LandBox:
         for reason in lifecycle.lacking(c, diff, ask.state.settings)
     ]
     for one in below:
-        for reason in lifecycle.lacking(c, one, ask.state.settings):
+        lacking = lifecycle.lacking(c, one, ask.state.settings)
+        for reason in lacking:
             missing.append(views.Missing(reason.code, f"D{one.number} below: {reason.text}", reason.subject))
-        if not lifecycle.lacking(c, one, ask.state.settings) and one.state not in (
-            "accepted",
-            "queued",
-            "landing",
-        ):
+        if not lacking and one.state not in ("accepted", "queued", "landing"):
             missing.append(views.Missing("state", f"D{one.number} below is {one.state.replace('_', ' ')}"))
     if not missing and diff.state != "accepted":
         words = views.State(diff.state).label.lower()

@@ -29,8 +29,10 @@ def show(ask: Ask) -> Response:
     with ask.state.records.read() as c:
         hosted = the_repo(c)
         repo = ask.state.repo(hosted.name)
-        found = [d for d in diffs.feed(c, limit=4 * MOST) if d.state not in states.CLOSED][:MOST]
-        opened = {d.number: _Open(d, row_of(ask, c, d)) for d in found}
+        still_open = [s for s in states.STATES if s not in states.CLOSED]
+        found = [d for state in still_open for d in diffs.feed(c, limit=MOST, state=state)]
+        found.sort(key=lambda d: (-d.updated, -d.number))
+        opened = {d.number: _Open(d, row_of(ask, c, d)) for d in found[:MOST]}
         on_the_way = [e.diff for e in queue.open_entries(c, hosted.name)]
         page = views.FeedPage(
             turn=[one.row for one in opened.values() if one.row.reason],

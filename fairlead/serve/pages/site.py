@@ -149,7 +149,7 @@ class Site:
                 if error.remedy else "",
             )  # fmt: skip
         if view.status == 401:
-            place = _here(request) if request.method != "POST" else "/"
+            place = _here(request) if request.method != "POST" else _referrer(request) or "/"
             view = views.ErrorPage(
                 401, view.what, view.where, view.remedy, f"/sign-in?back={quote(place)}", "Sign in"
             )
@@ -174,7 +174,9 @@ class Site:
 def whole(text: str, what: str) -> int:
     """A number out of an address; anything else is NotFound, in words about `what` it should name."""
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise NotFound(f"there is no {what}{text[:20]}", remedy="the feed lists the diffs")
+        raise NotFound(
+            f"there is no {what}{text[:20]}", remedy="follow a link from the feed or from a diff's page"
+        )
     return int(text)
 
 
