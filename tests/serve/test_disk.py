@@ -157,7 +157,9 @@ def test_landing(tmp_path: Path) -> None:
                     except MachineryError as error:
                         assert "full" in error.what or "space" in str(error), error
                         failed += 1
-                        assert here.trunk() == before
+                        if here.trunk() != before:  # moved, but there was no room to record it yet
+                            assert here.trunk() == job["commit"]
+                            assert author.diff(1)["state"] == "landing"
             assert failed
             while landing.work(here.state):
                 pass

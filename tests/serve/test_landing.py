@@ -177,7 +177,7 @@ def test_a_conflict_goes_back_to_the_author(team: Team) -> None:
     entry = team.ended(two)
     assert entry["state"] == "conflict" and "a.txt" in entry["reasons"][0]["text"]
     data = team.author.diff(two)["posts"][-1]["data"]
-    assert data["paths"] == ["a.txt"] and "git rebase" in data["command"]
+    assert data["paths"] == ["a.txt"] and data["command"] == "git pull --rebase origin main"
     assert team.worker.lease(wait=0) is None
 
 
