@@ -39,7 +39,7 @@ from fairlead.worker.supervisor import Answer
 AFTER_KEYS = crashpoint.declare("worker.after-keys", "the server has the signed keys and no verdict")
 AFTER_VERDICT = crashpoint.declare("worker.after-verdict", "the server has this verdict and waits for more")
 EVERYTHING = ("//...",)
-FREE = 1 << 30  # bytes of disk below which no job is begun
+FREE = 64 << 20  # bytes of disk below which no job is begun
 
 
 @dataclass(frozen=True)
