@@ -15,6 +15,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fairlead.cli import extra
 from fairlead.cli.serve import default_data
 from fairlead.cli.terminal import say
 from fairlead.errors import UsageError
@@ -37,14 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
+    with extra.needed("serve", "the server"):
         from fairlead.serve import auth
         from fairlead.serve.records import Records, people
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the server needs a library that is not installed: {error.name}",
-            remedy="install it: pip install 'fairlead[serve]'",
-        ) from None
     data = (args.data or default_data()).resolve()
     path = data / "fairlead.sqlite"
     if not path.is_file():

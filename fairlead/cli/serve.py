@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairlead import config
+from fairlead.cli import extra
 from fairlead.cli.terminal import note, say
 from fairlead.errors import UsageError
 from fairlead.store import atomic
@@ -45,13 +46,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    try:
+    with extra.needed("serve", "the server"):
         from fairlead.serve import local_worker, server
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"the server needs a library that is not installed: {error.name}",
-            remedy="install it: pip install 'fairlead[serve]'",
-        ) from None
     if not 0 <= args.port <= 65535:
         raise UsageError(f"{args.port} is no port", remedy="use 0 to 65535")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
