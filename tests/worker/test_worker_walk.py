@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +146,39 @@ def test_a_killed_worker_loses_nothing(server: RealServer, people: tuple[Person,
         "worker-local.log"
     )
     assert verdicts(server, author, number) == ["//:one", "//:two"]
+
+
+def test_a_killed_worker_leaves_nothing_running(server: RealServer, people: tuple[Person, Person]) -> None:
+    """Not the job's process, and not the test in its sandbox, which was started in a session of its own."""
+    author, _ = people
+    files: dict[str, str | None] = {
+        "BUCK": BUCK + 'sh_test(name = "slow", test = "slow.sh", timeout = 15)\n',
+        "slow.sh": "#!/bin/sh\nsleep 98765\n",
+    }
+    number = submitted(people, files, "Slow")
+    author.run("land", f"D{number}")
+    assert seen(b"sleep\x0098765", within=60)
+    job = b"fairlead.cli.worker_job\x00" + str(server.folder).encode()
+    assert seen(job, within=0)
+    worker = server.processes[-1]
+    worker.kill()
+    worker.wait()
+    assert not seen(b"sleep\x0098765", gone=True, within=15)
+    assert not seen(job, gone=True, within=5)
+
+
+def processes() -> Iterator[bytes]:
+    """The command lines of all that run."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            yield path.read_bytes()
+
+
+def seen(words: bytes, *, within: float, gone: bool = False) -> bool:
+    """Whether a process with these words runs, once one does (`gone`: none does) or the time is up."""
+    until = time.monotonic() + within
+    while True:
+        found = any(words in line for line in processes())
+        if found != gone or time.monotonic() > until:
+            return found
+        time.sleep(0.1)
