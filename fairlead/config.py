@@ -38,7 +38,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("lint.exclude", [], "Paths that lint and fix leave out, as globs relative to the repository."),
     Setting("serve.approvals", 1, "Approvals that a diff needs before it lands.", True),
     Setting("serve.author_may_approve", False, "Whether an author's own accept counts as an approval.", True),
-    Setting("serve.enforcement", "namespace", "Least isolation of a pass that counts: namespace, landlock, none.", True),
+    Setting(
+        "serve.enforcement",
+        "namespace",
+        "Least isolation of a pass that counts: namespace, landlock, none.",
+        True,
+    ),
     Setting("serve.trunk", "main", "The trunk of a repository that `fairlead serve` makes.", True),
     Setting("serve.url", "", "The address people use, if a proxy stands before the server.", True),
     Setting("ship.remote", "origin", "The git remote that holds the trunk in this clone."),

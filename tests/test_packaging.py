@@ -56,10 +56,9 @@ def test_the_wheel_installs_into_an_empty_environment_and_works(dist: Path, tmp_
             check=False,
         )
 
-    subprocess.run(
-        [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index", wheel],
-        check=True, capture_output=True,
-    )  # fmt: skip
+    install = ["install", "--quiet", "--no-deps", "--no-index", str(wheel)]
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    subprocess.run([*pip, *install], check=True, capture_output=True)
     assert fairlead("--version").stdout == f"fairlead {__version__}\n"
     assert fairlead("--help").returncode == 0
     missing = fairlead("serve", "--data", str(tmp_path / "data"))

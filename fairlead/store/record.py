@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 from fairlead.errors import UsageError
 
-Part: TypeAlias = None | bool | int | str | bytes | Sequence["Part"] | Mapping[str, "Part"]
+Part: TypeAlias = bool | int | str | bytes | Sequence["Part"] | Mapping[str, "Part"] | None
 
 _MAGIC = b"fairlead-record 1\n"
 
