@@ -82,9 +82,9 @@ def test_a_stack_its_second_version_and_a_comment(
     author.commit({"two.txt": "two\n"}, "", amend=True)
     assert rows(author.json("submit", "-m", "explained\nin two.txt")) == [(one, 1), (two, 2)]
     again = author.json("submit", "--dry-run")
-    assert again["dry_run"] and [c["diff_id"] for c in again["commits"]] == [
-        d["diff_id"] for d in sent["diffs"]
-    ]  # type: ignore[attr-defined, index]
+    planned, known = again["commits"], sent["diffs"]
+    assert isinstance(planned, list) and isinstance(known, list)
+    assert again["dry_run"] and [c["diff_id"] for c in planned] == [d["diff_id"] for d in known]
 
     refused = author.run("land", f"D{two}", "--stack", code=1)
     assert f"D{one} may not land yet" in refused.stderr and "what to do" in refused.stderr

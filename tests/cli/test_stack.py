@@ -38,7 +38,7 @@ def git(clone: Path, *args: str, stdin: bytes | None = None, **env: str) -> str:
 def commit(clone: Path, name: str, text: str, message: str, **env: str) -> str:
     (clone / name).write_text(text)
     git(clone, "add", "--all")
-    git(clone, "commit", "--quiet", "-m", message, **env)
+    git(clone, "commit", "--quiet", "-m", message, stdin=None, **env)
     return git(clone, "rev-parse", "HEAD")
 
 

@@ -32,8 +32,8 @@ def worker(state: Path, *words: str, stdin: str = "", code: int) -> str:
     return done.stderr
 
 
-def started(server: RealServer, name: str, **words: bool) -> subprocess.Popen[bytes]:
-    process = server.worker(name, **words)
+def started(server: RealServer, name: str, *, enrol: bool = True) -> subprocess.Popen[bytes]:
+    process = server.worker(name, enrol=enrol)
     until = time.monotonic() + 60
     while f"worker {name} of {server.url}" not in server.log(f"worker-{name}.log"):
         assert process.poll() is None and time.monotonic() < until, server.log(f"worker-{name}.log")
