@@ -132,7 +132,8 @@ def test_a_client_that_goes_away_leaves_no_process_and_no_diff(here: Site, team:
     link.putheader("Content-Type", "application/x-git-receive-pack-request")
     link.putheader("Content-Length", "1000000")
     command = f"{'0' * 40} {'1' * 40} refs/for/main\0report-status\n".encode()
-    link.endheaders(b"%04x" % (len(command) + 4) + command + b"0000PACK" + b"\0" * 1000)
+    pack = b"PACK\0\0\0\2\0\0\0\1"  # one object follows, or would
+    link.endheaders(b"%04x" % (len(command) + 4) + command + b"0000" + pack)
     wait_for(lambda: children(here))
     link.close()
     wait_for(lambda: not children(here))
