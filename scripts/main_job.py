@@ -422,26 +422,26 @@ class Walk:
     def publish(self) -> None:
         """The built single-file program is published and run by two programs from one manifest."""
         with self.step("`publish //:fairlead`; `fairlead run` and the real dotslash run the manifest"):
-            manifest = self.author.clone / "fairlead-out" / "fairlead"
-            self.fairlead(self.author, "publish", "//:fairlead", "--out", str(manifest))
-            version = self.fairlead(self.author, "run", str(manifest), "--version")
+            release = self.work / "release"
+            release.mkdir()
+            self.fairlead(self.author, "publish", "//:fairlead", "--out", str(release / "fairlead"))
+            version = self.fairlead(self.author, "run", "./fairlead", "--version", at=release)
             self.claim(version.startswith("fairlead "), "`fairlead run` prints the version", version)
-            self.say(f"fairlead run: {version.strip()}")
+            self.say(f"fairlead run ./fairlead --version: {version.strip()}")
             judge = shutil.which("dotslash", path=self.author.env()["PATH"])
             self.claim(judge is not None, "dotslash is installed")
             for home in ("pinned", "pinned-by-dotslash"):
                 env = {**self.author.env(), "DOTSLASH_CACHE": str(self.author.home / home)}
+                command = [str(judge), "./fairlead", "--version"]
                 done = subprocess.run(
-                    [str(judge), str(manifest), "--version"],
-                    env=env,
-                    capture_output=True,
-                    text=True,
-                    check=False,
+                    command, cwd=release, env=env, capture_output=True, text=True, check=False
                 )
                 self.claim(
                     done.stdout == version, "dotslash prints the same version", done.stdout + done.stderr
                 )
-            self.say(f"dotslash:     {version.strip()}  (from our cache, and fetched anew into its own)")
+            self.say(
+                f"dotslash ./fairlead --version:     {version.strip()}  (from our cache, then into its own)"
+            )
 
     # --- small parts -----------------------------------------------------------------------
 
@@ -475,7 +475,7 @@ def report(walk: Walk) -> str:
     lines = ["", " What happened", ""]
     for n, step in enumerate(walk.done, 1):
         lines.append(f" {n}   {step.seconds:6.1f}s  {step.title}")
-    lines += ["", f"     {sum(s.seconds for s in walk.done):6.1f}s  in all", ""]
+    lines += ["", f"     {sum(s.seconds for s in walk.done):6.1f}s  in all, on {walk.url}", ""]
     return "\n".join(lines)
 
 
