@@ -21,6 +21,7 @@ from fairlead import net
 from fairlead.cli import credentials
 from fairlead.errors import MachineryError, UsageError
 from fairlead.git import Repo
+from fairlead.net.request import refusal
 
 Json = dict[str, object]
 
@@ -44,17 +45,14 @@ class Client:
         )
 
     def text(self, path: str) -> bytes:
-        """The plain body of GET `path`; anything but 200 is a MachineryError."""
+        """The plain body of GET `path`."""
         headers = {"Accept": "text/plain"}
         if self.login is not None:
             headers["Authorization"] = f"Bearer {self.login.token}"
-        answer = net.request("GET", f"{self.url}{path}", headers=headers)
+        url = f"{self.url}{path}"
+        answer = net.request("GET", url, headers=headers)
         if answer.status != 200:
-            raise MachineryError(
-                f"the server answered {answer.status}",
-                where=f"{self.url}{path}",
-                remedy="check the address of the server, and that it is running",
-            )
+            raise refusal(answer.status, answer.body, url, answer.headers)
         return answer.body
 
     def git_url(self, repo: str) -> str:

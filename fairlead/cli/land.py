@@ -130,13 +130,18 @@ def _refused(server: client.Client, number: int, diff: client.Json, state: str) 
         text = server.text(f"/api/logs/{log}").decode("utf-8", "replace")
         label = notice.get("label")
         lines += [f"the end of the log{f' of {label}' if label else ''}:"]
-        lines += [f"  {line}" for line in text.rstrip().split("\n")[-LAST_LINES:]]
+        lines += [f"  {_plain(line)}" for line in text.rstrip().split("\n")[-LAST_LINES:]]
     where = f"{server.url}/logs/{log}" if log else f"{server.url}/D{number}"
     return WorkFailed(
         "\n".join([f"D{number} was refused, and is now {state.replace('_', ' ')}", *lines]),
         where=where,
         remedy=f"mend it, fairlead submit, and land it again; {server.url}/D{number} has the whole story",
     )
+
+
+def _plain(line: str) -> str:
+    """A line of somebody else's program without what a terminal would obey."""
+    return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def _verify(args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from fairlead import git
 from fairlead.cli import client, stack
 from fairlead.cli.terminal import note, say, style
 from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed
-from fairlead.git import Repo
+from fairlead.git import Commit, Repo
 from fairlead.store import crashpoint
 
 AFTER_BRANCH = crashpoint.declare(
@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dirty", action="store_true", help="submit although tracked files have changes not committed"
     )
-    parser.add_argument("--dry-run", action="store_true", help="show what would be sent, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be sent, and send nothing")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -64,12 +64,7 @@ def run(args: argparse.Namespace) -> int:
     name, trunk = _target(server, repo, args.repo, args.to)
     commits = stack.read(repo, _fetch_trunk(server, repo, name, trunk), where.tip)
     if args.dry_run:
-        return _preview(
-            args,
-            server,
-            trunk,
-            [stack.Named(c.oid, c.oid, i or "", c.subject) for c, i in stack.ids(commits)],
-        )
+        return _preview(server, trunk, stack.ids(commits), as_json=args.json)
     named = stack.give_ids(repo, commits)
     lost = stack.signed(repo, commits, named)
     moved = stack.move(repo, where, named[-1].commit)
@@ -92,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             "branch": where.short,
             "before": where.tip,
             "after": named[-1].commit,
+            "signatures_lost": lost,
             "diffs": [
                 {
                     "diff": f"D{entry.number}",
@@ -216,32 +212,18 @@ def _sent(server: client.Client, named: stack.Named) -> Sent:
             where=server.url,
             remedy="run fairlead submit again; nothing is lost",
         )
-    number = client.number_of(found[0], "number", path)
-    diff = client.mapping(server.get(f"{path}/{number}"), path)
-    versions = client.listing(diff.get("versions"), f"{path}/{number}")
-    version = max(
-        (client.number_of(v, "n", path) for v in versions if v.get("commit") == named.commit), default=None
-    )
-    if version is None:
-        version = max((client.number_of(v, "n", path) for v in versions), default=1)
-    return Sent(number, version, named, client.text_of(diff, "state", path), f"{server.url}/D{number}")
+    number, version = (client.number_of(found[0], field, path) for field in ("number", "latest"))
+    return Sent(number, version, named, client.text_of(found[0], "state", path), f"{server.url}/D{number}")
 
 
-def _preview(args: argparse.Namespace, server: client.Client, trunk: str, named: list[stack.Named]) -> int:
-    if args.json:
-        rows = [{"commit": e.commit, "diff_id": e.diff_id or None, "subject": e.subject} for e in named]
-        say(
-            json.dumps(
-                {
-                    "schema": "fairlead.submit/1",
-                    "dry_run": True,
-                    "server": server.url,
-                    "trunk": trunk,
-                    "commits": rows,
-                }
-            )
-        )
+def _preview(
+    server: client.Client, trunk: str, commits: list[tuple[Commit, str | None]], *, as_json: bool
+) -> int:
+    if as_json:
+        rows = [{"commit": c.oid, "diff_id": diff_id, "subject": c.subject} for c, diff_id in commits]
+        document = {"schema": "fairlead.submit/1", "dry_run": True, "server": server.url, "trunk": trunk}
+        say(json.dumps({**document, "commits": rows}))
     else:
-        for entry in named:
-            say(f"{entry.commit[:12]}  {entry.subject}  {entry.diff_id or '(gets a Diff-Id)'}")
+        for commit, diff_id in commits:
+            say(f"{commit.oid[:12]}  {commit.subject}  {diff_id or '(gets a Diff-Id)'}")
     return 0

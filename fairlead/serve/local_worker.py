@@ -26,6 +26,7 @@ from fairlead.serve.state import State
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "SYSTEMROOT")
 _NETWORK = ("SSL_CERT_", "PIP_", "UV_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # how it fetches toolchains
+_SETTINGS = ("FAIRLEAD_WORKER_", "FAIRLEAD_BUILD_JOBS")
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _GRACE = 20.0
 
@@ -112,7 +113,7 @@ class LocalWorker:
         env = {
             name: value
             for name, value in os.environ.items()
-            if name in _PASSED_ON or name.upper().startswith(_NETWORK)
+            if name in _PASSED_ON or name.upper().startswith(_NETWORK + _SETTINGS)
         }
         env["HOME"] = str(self._folder)
         env["PYTHONPATH"] = os.pathsep.join(p for p in (_package_root(), env.get("PYTHONPATH", "")) if p)

@@ -54,7 +54,7 @@ def _forget_old(repo: Repo) -> None:
     old = listed.text.split("\n")[_KEPT_CANDIDATES:]
     if old:
         repo.run("update-ref", "--stdin", stdin="".join(f"delete {name}\n" for name in old).encode())
-        repo.run("gc", "--auto", "--quiet", check=False)
+        repo.run("-c", "gc.autoDetach=false", "gc", "--auto", "--quiet", check=False)
 
 
 def write(repo: Repo, commit: str, folder: Path) -> None:

@@ -48,7 +48,10 @@ _LONGEST_ANSWER = 1 << 20
 _KEPT = frozenset(
     {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 )
-_KEPT_KINDS = ("SSL_CERT_", "PIP_", "UV_")  # how toolchains are fetched where the network is not plain
+_KEPT_KINDS = (
+    "SSL_CERT_", "PIP_", "UV_",  # how toolchains are fetched where the network is not plain
+    "FAIRLEAD_WORKER_", "FAIRLEAD_BUILD_JOBS", "FAIRLEAD_CONFIG_DIR", "FAIRLEAD_CRASH_AT",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -220,14 +223,14 @@ class Supervisor:
 
 
 def scrubbed(environment: Mapping[str, str], home: Path) -> dict[str, str]:
-    """The environment of a job's process: what reaches the network and finds programs, and nothing else.
+    """The environment of a job's process: what finds programs and the network, and the worker's settings.
 
     The sandbox gives actions and tests an environment of their own; this is one wall more.
     """
     kept = {
         name: value
         for name, value in environment.items()
-        if name.upper() in _KEPT or name.startswith(_KEPT_KINDS) or name == "FAIRLEAD_CRASH_AT"
+        if name.upper() in _KEPT or name.startswith(_KEPT_KINDS)
     }
     package = str(Path(__file__).parent.parent.parent)
     return {"HOME": str(home), **kept, "PYTHONPATH": package, "PYTHONUNBUFFERED": "1"}

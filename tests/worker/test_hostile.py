@@ -119,7 +119,11 @@ def test_reading_moving_forging_and_poisoning_by_a_test(
         f"if ( {command} ) >/dev/null 2>&1; then echo WON {name}; else echo lost {name}; fi"
         for name, command in attacks.items()
     ]
-    script = "#!/bin/bash\n" + "\n".join(lines) + "\nenv\nsetsid sleep 7654321 &\nexit 1\n"
+    script = (
+        "#!/bin/bash\n"
+        + "\n".join(lines)
+        + "\nenv\nsetsid sleep 7654321 &\nprintf '\\033]0;owned\\007\\n'\nexit 1\n"
+    )
     buck = BUCK + 'sh_test(name = "attack", test = "attack.sh")\n'
     told, log = refused(server, people, {"BUCK": buck, "attack.sh": script}, "Attack")
     assert "//:attack" in told
@@ -127,6 +131,7 @@ def test_reading_moving_forging_and_poisoning_by_a_test(
     assert re.findall(r"^lost (\S+)", log, re.MULTILINE) == list(attacks)
     for secret in secrets_of(server):
         assert secret not in log
+    assert "\x1b" in log and "\x1b" not in told and "owned" in told, "a log commands no terminal"
     assert b"7654321" not in b"".join(cmdlines()), "what a test starts ends with it"
     whole(server)
 
