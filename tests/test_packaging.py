@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+import time
+import urllib.request
 import venv
 import zipfile
 from pathlib import Path
@@ -66,3 +68,38 @@ def test_the_wheel_installs_into_an_empty_environment_and_works(dist: Path, tmp_
     (tmp_path / "a.py").write_text("x = None\nprint(x == None)\n")
     missing = fairlead("lint", "a.py")
     assert missing.returncode == 3 and "pip install 'fairlead[lint]'" in missing.stderr, missing.stderr
+
+
+def test_the_wheel_with_its_extras_does_its_work(dist: Path, tmp_path: Path) -> None:
+    """Its declared requirements are enough: a finding, and a server that answers."""
+    venv.create(tmp_path / "env", with_pip=False)
+    python = tmp_path / "env" / "bin" / "python"
+    wheel = next(dist.glob("*.whl"))
+    pins = tmp_path / "pins.txt"
+    lines = [
+        line.split(" ")[0] for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line
+    ]
+    pins.write_text("\n".join(lines))
+    install = ["install", "--quiet", "--python", str(python), "--constraints", str(pins), f"{wheel}[all]"]
+    subprocess.run([sys.executable, "-m", "uv", "pip", *install], check=True, capture_output=True)
+    fairlead = tmp_path / "env" / "bin" / "fairlead"
+    (tmp_path / "a.py").write_text("x = None\nprint(x == None)\n")
+    done = subprocess.run(
+        [fairlead, "lint", "a.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and "a.py:2" in done.stdout, done.stderr
+    address = tmp_path / "url"
+    server = subprocess.Popen(
+        [fairlead, "serve", "--data", tmp_path / "data", "--port", "0", "--no-worker", "--url-file", address],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + 60
+        while not address.exists():
+            assert server.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+        with urllib.request.urlopen(address.read_text().strip() + "/sign-in", timeout=30) as page:
+            assert b"Sign in" in page.read()
+    finally:
+        server.terminate()
+        assert server.wait(30) == 0
