@@ -21,6 +21,11 @@ KEY = ONE.public.text()
 NOON = int(datetime.datetime(2024, 6, 1, 12, tzinfo=datetime.UTC).timestamp())
 
 
+def shown(value: str) -> str:
+    """A parameter as part of a test's name: keys are made anew in each process, names must not be."""
+    return value.replace(KEY, "KEY").replace(TWO.public.text(), "ANOTHER")
+
+
 @pytest.mark.parametrize(
     ("line", "principal", "namespace"),
     [
@@ -50,6 +55,7 @@ NOON = int(datetime.datetime(2024, 6, 1, 12, tzinfo=datetime.UTC).timestamp())
         ),
         (f"# a comment\n\n  \nother {KEY}\nworker:one {KEY}\n", "worker:one", "n"),
     ],
+    ids=shown,
 )
 def test_we_allow_exactly_what_ssh_keygen_allows(
     tmp_path: Path, line: str, principal: str, namespace: str
@@ -120,6 +126,7 @@ def test_a_principal_that_would_break_the_file_is_refused(word: str) -> None:
         f'"worker:one {KEY}',
         f",, {KEY}",
     ],
+    ids=shown,
 )
 def test_a_broken_line_is_named(line: str) -> None:
     with pytest.raises(UsageError) as caught:
