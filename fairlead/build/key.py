@@ -52,6 +52,8 @@ def target_records(plan: Plan, tree: Tree, platform: Platform) -> dict[str, Reco
     steps: dict[str, dict[str, Part]] = {}
     for action in plan.actions:
         steps.setdefault(action.owner, {})[action.outputs[0]] = _digest(action.to_json())
+    for label, toolchain in plan.toolchains.items():
+        steps.setdefault(label, {})["environment"] = _digest(toolchain.to_json())
     wanted = {path for target in plan.targets.values() for path in target.sources}
     rules = {path for target in plan.targets.values() for path in target.rule_bzl}
     wanted |= {path for path in rules if not path.startswith(PRELUDE)}

@@ -26,6 +26,7 @@ from fairlead.build.plan import (
 )
 from fairlead.errors import UsageError
 
+_DEPTH = 100  # of values in attributes: what is read here is encoded again, by code that calls itself
 _LABEL = re.compile(r"[A-Za-z0-9_.-]*//[^:\s\0]*:[^:\s\0]+")
 
 
@@ -114,7 +115,7 @@ class _Reader:
         value = self._get(name)
         if not isinstance(value, dict):
             raise _refuse(f"{self.where}.{name}", "is not a table")
-        _json(value, f"{self.where}.{name}")
+        _json(value, f"{self.where}.{name}", _DEPTH)
         return value
 
     def items(self, name: str) -> Iterable[_Reader]:
@@ -129,7 +130,7 @@ class _Reader:
             _label(label, f"{self.where}.{name}")
         return found
 
-    def paths(self, name: str, *, made: bool) -> tuple[str, ...]:
+    def paths(self, name: str, *, made: bool | None) -> tuple[str, ...]:
         found = self.texts(name)
         for path in found:
             _path(path, f"{self.where}.{name}", made=made)
@@ -148,14 +149,16 @@ def _text(value: object, where: str) -> str:
     return value
 
 
-def _json(value: Any, where: str) -> None:
+def _json(value: Any, where: str, depth: int) -> None:
+    if not depth:
+        raise _refuse(where, "is nested too deep")
     if isinstance(value, dict):
         for key, item in value.items():
             _text(key, where)
-            _json(item, where)
+            _json(item, where, depth - 1)
     elif isinstance(value, list):
         for item in value:
-            _json(item, where)
+            _json(item, where, depth - 1)
     elif isinstance(value, str):
         _text(value, where)
     elif isinstance(value, float) or not isinstance(value, int | bool | None):
@@ -248,7 +251,7 @@ def _target(reader: _Reader) -> Target:
         toolchains=reader.labels("toolchains"),
         environment=reader.table("environment"),
         config=reader.table("config"),
-        default_outputs=reader.texts("default_outputs"),
+        default_outputs=reader.paths("default_outputs", made=None),
         run=None if run is None else reader.texts("run"),
         run_inputs=reader.paths("run_inputs", made=True),
         test=None if test is None else _test(_Reader(f"{reader.where}.test", test)),
@@ -330,6 +333,53 @@ def _check(plan: Plan) -> None:
     for label in plan.requested:
         if label not in plan.targets:
             raise _refuse("requested", f"{label!r} is no target")
+    _check_reach(plan)
+
+
+def _check_reach(plan: Plan) -> None:
+    """What a target's actions and test read comes from it or from what it depends on.
+
+    Its key names nothing else. A plan that read more could have a test pass under the key of another one.
+    """
+    reach: dict[str, int] = {}  # label -> the bits of itself and of all below it
+    declared: dict[str, int] = {}  # source -> the bits of the targets that name it
+    for number, (label, target) in enumerate(plan.targets.items()):
+        bits = 1 << number
+        for path in target.sources:
+            declared[path] = declared.get(path, 0) | bits
+        for dep in target.deps:
+            bits |= reach[dep]
+        reach[label] = bits
+    own = {label: 1 << number for number, label in enumerate(plan.targets)}
+    maker = {path: own[action.owner] for action in plan.actions for path in action.outputs}
+
+    def check(label: str, sources: Iterable[str], inputs: Iterable[str], toolchains: Iterable[str]) -> None:
+        bits = reach[label]
+        for path in sources:
+            if not bits & declared.get(path, 0):
+                raise _refuse(f"target {label}", f"reads the source {path!r}, which it does not depend on")
+        for path in inputs:
+            if not bits & maker[path]:
+                raise _refuse(f"target {label}", f"reads {path!r}, which it does not depend on")
+        for name in toolchains:
+            if not bits & own.get(name, 0):
+                raise _refuse(f"target {label}", f"uses the toolchain {name!r}, which it does not depend on")
+
+    for action in plan.actions:
+        check(action.owner, action.sources, action.inputs, action.toolchains)
+    for label, target in plan.targets.items():
+        check(label, (), target.run_inputs, target.toolchains)
+        if target.test is not None:
+            check(label, target.test.sources, target.test.inputs, target.test.toolchains)
+            if not set(target.test.toolchains) <= set(target.toolchains):
+                raise _refuse(f"target {label}", "tests with a toolchain that is not among its own")
+    for action in plan.actions:
+        if not set(action.toolchains) <= set(plan.targets[action.owner].toolchains):
+            raise _refuse(f"target {action.owner}", "runs with a toolchain that is not among its own")
+    for label, toolchain in plan.toolchains.items():
+        if label not in plan.targets:
+            raise _refuse("toolchains", f"{label!r} is no target")
+        check(label, (toolchain.lock,), (), ())
 
 
 def _folders(path: str) -> Iterator[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fairlead.build.evaluate import evaluate
 from fairlead.build.key import KIND, VERSION, Platform, target_records
+from fairlead.build.plan import Toolchain
 from fairlead.build.tree import DiskTree
 from fairlead.store.record import Record, explain
 from tests.build.project import LINUX, keys, plan, write
@@ -152,6 +154,22 @@ def test_why_names_what_changed(root: Path) -> None:
         ("dependencies", "//:lib"),
         ("inputs", "t/data.txt"),
     ]
+
+
+def test_a_key_names_the_environment_of_its_toolchain(tmp_path: Path) -> None:
+    """The plan of a hostile evaluation may say all but this like another one."""
+    write(
+        tmp_path,
+        {
+            "BUCK": "python_toolchain(name = 'python', lock = 'lock.txt')\n"
+            "python_test(name = 't', srcs = ['test_t.py'])\n",
+            **dict.fromkeys(["test_t.py", "lock.txt"], ""),
+        },
+    )
+    honest, tree = plan(tmp_path), DiskTree(tmp_path)
+    other = replace(honest, toolchains={"//:python": Toolchain("//:python", "python3.9", "lock.txt")})
+    keys = [target_records(p, tree, LINUX)["//:t"].key for p in (honest, other)]
+    assert keys[0] != keys[1]
 
 
 def test_records_can_be_kept(root: Path) -> None:

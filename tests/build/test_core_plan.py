@@ -48,6 +48,14 @@ def by_category(document: Any, category: str) -> Any:
 
 GEN = "fairlead-out/gen"
 
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 TAMPERED: dict[str, Any] = {
     "another schema": lambda d: d.update(schema="fairlead.plan/2"),
     "no targets": lambda d: d.pop("targets"),
@@ -96,6 +104,24 @@ TAMPERED: dict[str, Any] = {
     "no time": lambda d: by_label(d, "//:t")["test"].update(timeout=0),
     "time as truth": lambda d: by_label(d, "//:t")["test"].update(timeout=True),
     "a fraction in attributes": lambda d: by_label(d, "//:t")["attrs"].update(x=1.5),
+    "a default output above its folder": lambda d: by_label(d, "//:t").update(
+        default_outputs=[by_label(d, "//:t")["default_outputs"][0] + "/../../../../../secret"]
+    ),
+    "a source that the target does not name": lambda d: by_label(d, "//:g").update(sources=[]),
+    "a tested source that the target does not name": lambda d: by_label(d, "//:t")["test"].update(
+        sources=["main.py"]
+    ),
+    "a test of what is no dependency": lambda d: by_label(d, "//:t")["test"]["inputs"].append(
+        by_label(d, "//:g")["default_outputs"][0]
+    ),
+    "an action on what is no dependency": lambda d: by_label(d, "//:e").update(deps=[]),
+    "a toolchain that is no dependency": lambda d: by_label(d, "//:t").update(deps=[]),
+    "a toolchain that the target hides": lambda d: by_label(d, "//:t").update(toolchains=[]),
+    "a toolchain that is no target": lambda d: d["toolchains"].append(
+        {"label": "//:other", "interpreter": "", "lock": "lock.txt"}
+    ),
+    "the lock of another toolchain": lambda d: d["toolchains"][0].update(lock="main.py"),
+    "attributes nested too deep": lambda d: by_label(d, "//:t")["attrs"].update(x=nested(200)),
     "requested but unknown": lambda d: d["requested"].append("//:nope"),
 }
 
