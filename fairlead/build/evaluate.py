@@ -203,19 +203,39 @@ class _Analysis:
         self.providers: dict[Label, dict[Provider, Instance]] = {}
         self.toolchains: dict[str, Toolchain] = {}
         self.actions: list[Action] = []
+        self.places: dict[str, str] = {}
         self.now: Declared  # the target whose rule runs
 
     def plan(self, ordered: Sequence[Declared], requested: Sequence[Label]) -> Plan:
         targets: dict[str, Target] = {}
         for declared in ordered:
             self.declared[declared.label] = self.now = declared
+            self.places[str(declared.label)] = declared.place
             try:
                 targets[str(declared.label)] = self._target(declared)
             except Exception as error:
                 raise self._at(error, declared) from None
+        self._check_apart()
         return Plan(
             targets, tuple(self.actions), dict(sorted(self.toolchains.items())), tuple(map(str, requested))
         )
+
+    def _check_apart(self) -> None:
+        """A rule keeps a target's outputs apart; two targets can still meet: a:b with the output c__/x, and
+        a:b__/c with the output x."""
+        owner = {path: action.owner for action in reversed(self.actions) for path in action.outputs}
+        for action in self.actions:
+            for path in action.outputs:
+                at = path
+                while owner.get(at, action.owner) == action.owner and "/" in at:
+                    at = at.rpartition("/")[0]
+                other = owner.get(at, action.owner)
+                if other != action.owner:
+                    raise UsageError(
+                        f"{action.owner} and {other} both make {path}",
+                        where=self.places[action.owner],
+                        remedy="rename one of these targets, or its output",
+                    )
 
     def _at(self, error: Exception, declared: Declared) -> FairleadError:
         """The error with the target's place: the rule's own line says what, the BUCK file says where."""

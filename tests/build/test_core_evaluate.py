@@ -624,3 +624,22 @@ def test_broken_configuration(tmp_path: Path, files: dict[str, str], says: str) 
         plan(tmp_path)
     assert says in error.value.what
     assert ".buckconfig" in error.value.where
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {
+            "a/BUCK": "genrule(name = 'b', out = 'c__/x', cmd = '')\n"
+            "genrule(name = 'b__/c', out = 'x', cmd = '')",
+        },
+        {
+            "a/BUCK": "genrule(name = 'b', out = '__t__', cmd = '')",
+            "a/__b__/BUCK": "genrule(name = 't', out = 'x', cmd = '')",
+        },
+    ],
+)
+def test_two_targets_never_make_one_file(tmp_path: Path, files: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"//a.* and //a.* both make fairlead-out/gen/a/__b__/") as error:
+        plan(write(tmp_path, dict(files)))
+    assert error.value.where.startswith("a/") and "rename" in error.value.remedy
