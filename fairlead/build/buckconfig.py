@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from fairlead.build.label import Cells
-from fairlead.build.tree import Tree
+from fairlead.build.tree import NEVER, Tree
 from fairlead.errors import UsageError
 
 _SECTION = re.compile(r"\[([^\[\]]+)\]")
@@ -23,9 +23,6 @@ _REFERENCE = re.compile(r"\$\(config ([^\s.()]+)\.([^\s()]+)\)")
 # A submitted commit is read by programs that must outlive it: neither circles nor doublings may stop them.
 _FILES = 1000
 _LENGTH = 1 << 16
-
-ALWAYS_IGNORED = frozenset({".git", ".hg", ".sl", "buck-out", "fairlead-out", "__pycache__"})
-"""Folders that are never part of a package: version control, outputs, and what Python leaves behind."""
 
 
 class BuckConfig:
@@ -152,7 +149,7 @@ class BuckConfig:
 
     def is_ignored(self, path: str) -> bool:
         """Whether `path` lies in a folder that is no part of the build."""
-        return not ALWAYS_IGNORED.isdisjoint(path.split("/")) or any(
+        return not NEVER.isdisjoint(path.split("/")) or any(
             path == folder or path.startswith(folder + "/") for folder in self.ignored
         )
 

@@ -4,9 +4,10 @@ Everything in `build` that looks at sources looks through a `Tree`, so a land ca
 git's object store has the same plan and the same keys as the same files on disk.
 
 To be equal, both sides follow git's rules: a mode is 100644 or 100755 by the owner's x bit; a nested
-repository is opaque; a symbolic link is followed, but never out of the tree (its bytes and mode are those of
-the file it points to; a link to a folder is not gone through by listings). Names that are not UTF-8 are not
-seen. A tree is a snapshot: it remembers what it read, so make a new one for each command.
+repository is opaque, and what `NEVER` names is not there; a symbolic link is followed, but never out of the
+tree (its bytes and mode are those of the file it points to; a link to a folder is not gone through by
+listings). Names that are not UTF-8 are not seen. A tree is a snapshot: it remembers what it read, so make a
+new one for each command.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from fairlead.store.results import Results
 Kind: TypeAlias = Literal["file", "folder"]
 
 FILE, EXECUTABLE, LINK, FOLDER, REPOSITORY, OTHER = "100644", "100755", "120000", "040000", "160000", "000000"
+
+NEVER = frozenset({".git", ".hg", ".sl", "buck-out", "fairlead-out", "__pycache__"})
+"""Names that are never part of a project, also not through a link or an include: version control, outputs,
+and what Python leaves behind."""
 
 _LINKS = 40
 """Links followed for one path before it counts as a circle, as in Linux."""
@@ -92,7 +97,7 @@ class _LinkedTree(ABC):
                 done.pop()
                 mode = FOLDER
                 continue
-            if mode != FOLDER:
+            if mode != FOLDER or part in NEVER:
                 return None
             mode = self._entries("/".join(done)).get(part, OTHER)
             if mode in (OTHER, REPOSITORY):

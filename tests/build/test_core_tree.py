@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fairlead.build.buckconfig import BuckConfig
 from fairlead.build.evaluate import evaluate
 from fairlead.build.key import target_records
 from fairlead.build.tree import DiskTree, GitTree, Tree
@@ -106,6 +107,28 @@ def test_what_links_lead_to(root: Path) -> None:
             with pytest.raises(UsageError, match="there is no file"):
                 tree.read(path)
         assert tree.digests(["d/up", "link"]) == dict.fromkeys(["d/up", "link"], tree.digest("real.txt"))
+
+
+def test_no_link_and_no_include_leads_to_what_is_never_part_of_a_project(root: Path) -> None:
+    write(
+        root,
+        {
+            "BUCK": "filegroup(name = 'x', srcs = glob(['**']))",
+            ".buckconfig": "[a]\n<?file:.git/config>\n",
+            "c": "-> .git/config",
+            "d/g": "-> ../.git",
+            "o": "-> fairlead-out/made",
+        },
+    )
+    trees = both(root)
+    write(root, {"fairlead-out/made": "made"})
+    for tree in trees:
+        for path in ("c", "d/g", "d/g/config", "o", ".git", ".git/config", "fairlead-out/made"):
+            assert tree.kind(path) is None
+        assert evaluate(tree, ["//..."]).targets["//:x"].sources == ("BUCK",)
+        assert BuckConfig.load(tree).get("core", "bare") is None
+    with pytest.raises(UsageError, match="does not exist"):
+        BuckConfig.load(DiskTree(write(root, {".buckconfig": "<file:.git/config>\n"})))
 
 
 def test_nested_repositories_are_opaque(root: Path) -> None:
