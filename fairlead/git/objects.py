@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 GITLINK = "160000"
@@ -71,27 +72,35 @@ class Merge:
     conflicts: tuple[str, ...]
 
 
+_PERSON = re.compile(
+    r"(?P<name>[^<>]*?) ?<(?P<email>[^<>]*)> ?(?P<time>-?[0-9]+)?(?: (?P<zone>[+-][0-9]{4}))?"
+)
+
+
 def parse_person(line: str) -> Person:
-    """`Name <email> 1700000000 +0200` as a `Person`; odd lines keep what can be read."""
-    who, _, when = line.rpartition("> ")
-    name, _, email = who.partition(" <") if " <" in who else ("", "", who.removeprefix("<"))
-    seconds, _, zone = when.partition(" ")
-    return Person(name, email, int(seconds) if seconds.lstrip("-").isdigit() else 0, zone or "+0000")
+    """`Name <email> 1700000000 +0200` as a `Person`; of odd lines what can be written again is kept."""
+    found = _PERSON.match(line)
+    if found is None:
+        return Person("", "", 0, "+0000")
+    zone = found["zone"] if found.end() == len(line) else None
+    return Person(found["name"], found["email"], int(found["time"] or 0), zone or "+0000")
 
 
 def parse_commit(oid: str, data: bytes) -> Commit:
-    """A commit object's bytes as a value."""
+    """A commit object's bytes as a value, read as git reads them: each line at its one place.
+
+    After the committer come extra headers, which git passes over whatever they are called.  One that says
+    `parent` there makes no parent: believing it let a root commit pass for a step from the trunk's tip.
+    """
     head, _, body = data.partition(b"\n\n")
-    tree, parents = "", []
-    author = committer = Person("", "", 0, "+0000")
-    for line in head.decode("utf-8", "surrogateescape").split("\n"):
-        key, _, value = line.partition(" ")
-        if key == "tree":
-            tree = value
-        elif key == "parent":
-            parents.append(value)
-        elif key == "author":
-            author = parse_person(value)
-        elif key == "committer":
-            committer = parse_person(value)
-    return Commit(oid, tree, tuple(parents), author, committer, body.decode("utf-8", "surrogateescape"))
+    lines = head.decode("utf-8", "surrogateescape").split("\n")[::-1]
+
+    def take(key: str) -> str | None:
+        return lines.pop().removeprefix(key) if lines and lines[-1].startswith(key) else None
+
+    tree, parents = take("tree ") or "", []
+    while (parent := take("parent ")) is not None:
+        parents.append(parent)
+    author, committer = take("author ") or "", take("committer ") or ""
+    message = body.decode("utf-8", "surrogateescape")
+    return Commit(oid, tree, tuple(parents), parse_person(author), parse_person(committer), message)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.errors import MachineryError, UsageError
-from fairlead.git import GITLINK, Repo, add_trailer, trailers, values
+from fairlead.git import GITLINK, Person, Repo, add_trailer, trailers, values
+from fairlead.git.objects import parse_person
 
 
 @pytest.fixture
@@ -32,6 +33,36 @@ def commit(repo: Repo, message: str, **files: str) -> str:
     repo.run("add", "-A")
     repo.run("commit", "--quiet", "--allow-empty", "-m", message)
     return repo.rev("HEAD")
+
+
+def test_headers_after_the_committer_are_not_believed(repo: Repo) -> None:
+    first = commit(repo, "one", a="1\n")
+    tree, fake = repo.commit(first).tree, "1" * 40
+    lines = [f"tree {tree}", "author a b <a@b> 5 +0200", "committer c <c@d> 6 -0130"]
+    more = [f"tree {fake}", f"parent {fake}", "author x <x@y> 7 +0000", "committer x <x@y> 7 +0000"]
+    data = "\n".join([*lines, *more, "", "odd\n"]).encode()
+    oid = repo.run("hash-object", "-t", "commit", "-w", "--literally", "--stdin", stdin=data).text
+    found = repo.commit(oid)
+    assert (found.tree, found.parents) == (tree, ())
+    assert found.author == Person("a b", "a@b", 5, "+0200")
+    assert found.committer == Person("c", "c@d", 6, "-0130")
+    assert repo.run("rev-list", "--parents", oid).text == oid  # as git has it
+
+
+@pytest.mark.parametrize(
+    ("line", "person"),
+    [
+        ("a b <a@b> 12 +0200", Person("a b", "a@b", 12, "+0200")),
+        ("a <a@b> 12 +051800", Person("a", "a@b", 12, "+0000")),
+        ("a <a@b>12 +0200", Person("a", "a@b", 12, "+0200")),
+        ("<a@b> 12 +0200", Person("", "a@b", 12, "+0200")),
+        ("a < a@b > -3 -0100", Person("a", " a@b ", -3, "-0100")),
+        ("a <a@b>", Person("a", "a@b", 0, "+0000")),
+        ("nonsense", Person("", "", 0, "+0000")),
+    ],
+)
+def test_odd_people_are_read_so_that_they_can_be_written(line: str, person: Person) -> None:
+    assert parse_person(line) == person
 
 
 def test_commits_are_read_as_values_oldest_first(repo: Repo) -> None:

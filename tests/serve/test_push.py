@@ -169,6 +169,22 @@ def test_unrelated_history_is_refused(clone: Clone) -> None:
     assert "shares no history with main" in refused(clone)
 
 
+def raw_commit(
+    clone: Clone, extra: str, *, parents: tuple[str, ...] = (), who: str = "a <a@b> 1 +0000"
+) -> str:
+    """A commit as no git would write it: the work tree's staged files, `extra` after the committer."""
+    tree = clone.repo.run("write-tree").text
+    lines = [f"tree {tree}", *(f"parent {p}" for p in parents), f"author {who}", f"committer {who}"]
+    data = "\n".join(lines) + f"\n{extra}\nodd\n\nDiff-Id: {identity.new()}\n"
+    words = ("-t", "commit", "-w", "--literally", "--stdin")
+    return clone.repo.run("hash-object", *words, stdin=data.encode()).text
+
+
+def test_a_parent_in_an_extra_header_is_no_parent(here: Site, clone: Clone) -> None:
+    odd = raw_commit(clone, f"parent {here.trunk()}\n")
+    assert "shares no history with main" in refused(clone, f"{odd}:refs/for/main")
+
+
 def test_unknown_push_options_are_refused(clone: Clone) -> None:
     clone.commit({"a.txt": "x\n"}, "optional")
     assert "unknown push option 'drfat'" in refused(clone, "HEAD:refs/for/main", "drfat")
