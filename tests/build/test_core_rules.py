@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.build.loader import prelude_file
 from fairlead.build.plan import Action, Plan
 from fairlead.errors import UsageError
 from tests.build.project import plan, write
@@ -348,3 +349,61 @@ def test_another_toolchain_by_configuration(tmp_path: Path) -> None:
     assert made.targets["//:t"].config == {"python.toolchain": "//tools:py"}
     toolchain = made.toolchains["//tools:py"]
     assert (toolchain.interpreter, toolchain.lock) == ("python3.12", "tools/l")
+
+
+def run_pytest(folder: Path, files: Mapping[str, str | bytes], *tests: str) -> tuple[int, str]:
+    """What python_test runs, over a link tree with these files; exit code and output."""
+    runner = folder / "run_pytest.py"
+    runner.write_bytes(prelude_file("run_pytest.py") or b"")
+    tree = write(folder / "around" / "tree", files)
+    argv = [sys.executable, str(runner), str(tree), *(tests or ["test_t.py"]), "--", "-q"]
+    env = {"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+BAD = "def test_bad(): assert False\n"
+
+
+@pytest.mark.parametrize(
+    "text, code",
+    [
+        ("def test_good(): pass\n", 0),
+        (BAD, 1),
+        ("", 5),
+        ("import os\ndef test_a(): os._exit(0)\n" + BAD, 1),
+        ("import os\nos._exit(0)\n", 1),
+        ("import os, atexit\natexit.register(os._exit, 0)\n" + BAD, 1),
+        ("import os\ndef test_a(): os._exit(7)\n", 7),
+        ("import os\ndef test_a(): os.kill(os.getpid(), 9)\n", -9),
+        ("import os\ndef test_a(): os.kill(os.getppid(), 9)\n", -9),
+        ("import os\ndef test_a():\n    if os.fork(): os.wait()\n", 0),
+        ("import subprocess\ndef test_a(): subprocess.Popen(['sleep', '2'], close_fds=False)\n", 0),
+    ],
+)
+def test_only_a_run_that_came_to_its_end_is_a_pass(tmp_path: Path, text: str, code: int) -> None:
+    found, said = run_pytest(tmp_path, {"test_t.py": text})
+    assert found == code, said
+
+
+def test_settings_count_inside_of_the_link_tree_only(tmp_path: Path) -> None:
+    around = {"pytest.ini": "[pytest]\naddopts = --collect-only\n", "conftest.py": "print('AROUND')\n"}
+    write(tmp_path / "around", around)
+    code, said = run_pytest(tmp_path, {"test_t.py": BAD})
+    assert code == 1 and "AROUND" not in said
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pytest.ini": "[pytest]\npython_functions = check\n"},
+        {"a/pyproject.toml": "[tool.pytest.ini_options]\npython_functions = 'check'\n"},
+        {"a/pyproject.toml": "[tool.x]\n", "tox.ini": "[pytest]\npython_functions = check\n"},
+        {"a/b/setup.cfg": "[tool:pytest]\npython_functions = check\n"},
+        {"a/conftest.py": "def pytest_collection_modifyitems(items): items.clear()\n"},
+    ],
+)
+def test_settings_in_the_link_tree_count(tmp_path: Path, files: dict[str, str]) -> None:
+    text = "def check(): pass\ndef test_bad(): assert 'conftest' in __file__\n"
+    code, said = run_pytest(tmp_path, {"a/b/test_t.py": text, **files}, "a/b/test_t.py")
+    assert code == (5 if "a/conftest.py" in files else 0), said

@@ -1,11 +1,51 @@
 """Run pytest over files of a link tree: run_pytest.py TREE FILE... -- [ARGUMENT...].
 
 The working folder is the link tree, and so is the first place where modules are looked for, also by the
-processes that a test starts. Nothing is written into it.
+processes that a test starts. Nothing is written into it. Settings and conftest.py count if they stand in it;
+those of a folder around it are no part of the test's key.
+
+pytest runs in a child that says how it ended. A test that calls os._exit(0) ends the child without a word,
+and that is no pass.
 """
 
 import os
 import sys
+
+SETTINGS = {  # in pytest's order; a file of another tool's counts if it has such a table
+    "pytest.toml": "",
+    ".pytest.toml": "",
+    "pytest.ini": "",
+    ".pytest.ini": "",
+    "pyproject.toml": "[tool.pytest",
+    "tox.ini": "[pytest]",
+    "setup.cfg": "[tool:pytest]",
+}
+
+
+def settings(tree: str, files: "list[str]") -> str:
+    """The file that pytest would take its settings from, if it looked no further up than the tree."""
+    folder = os.path.commonpath([os.path.dirname(os.path.join(tree, file)) for file in files])
+    while True:
+        for name, table in SETTINGS.items():
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):
+                with open(path, encoding="utf-8", errors="replace") as stream:
+                    if not table or any(line.startswith(table) for line in stream):
+                        return path
+        if folder == tree:
+            return os.devnull
+        folder = os.path.dirname(folder)
+
+
+def run(tree: str, files: "list[str]", arguments: "list[str]") -> int:
+    os.environ["PYTHONPATH"] = tree
+    sys.path[0] = tree
+    sys.dont_write_bytecode = True
+    import pytest
+
+    fixed = ["--rootdir", tree, "--confcutdir", tree, "-c", settings(tree, files)]
+    fixed += ["--import-mode=importlib", "-p", "no:cacheprovider"]
+    return int(pytest.main([*fixed, *arguments, *files]))
 
 
 def main(tree: str, rest: "list[str]") -> int:
@@ -13,13 +53,28 @@ def main(tree: str, rest: "list[str]") -> int:
     files, arguments = rest[:end], rest[end + 1 :]
     tree = os.path.abspath(tree)
     os.chdir(tree)
-    os.environ["PYTHONPATH"] = tree
-    sys.path[0] = tree
-    sys.dont_write_bytecode = True
-    import pytest
-
-    fixed = ["--rootdir", tree, "--import-mode=importlib", "-p", "no:cacheprovider"]
-    return int(pytest.main([*fixed, *arguments, *files]))
+    hear, say = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(hear)
+        own = os.getpid()
+        code = run(tree, files, arguments)
+        if os.getpid() == own:  # not what a test forked and let come back
+            os.write(say, b"%d" % code)
+        sys.exit(code)
+    os.close(say)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.set_blocking(hear, False)  # what a test left running may hold the other end
+    try:
+        said = os.read(hear, 16)
+    except BlockingIOError:
+        said = b""
+    if ended < 0:
+        os.kill(os.getpid(), -ended)
+    if ended == 0 and said != b"0":
+        print("a test ended the whole process with exit code 0 before pytest was done", file=sys.stderr)
+        return 1
+    return ended
 
 
 if __name__ == "__main__":
