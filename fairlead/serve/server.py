@@ -93,12 +93,13 @@ def _serve(
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     server = _Server(config, state)
     listener.listen(512)
-    stop = ready(state, listening) if ready is not None else None
-    try:
-        server.run(sockets=[listener])
-    finally:
-        if stop is not None:
-            stop()
+    with server.signals():  # before anyone is told the address, so that no signal finds us half started
+        stop = ready(state, listening) if ready is not None else None
+        try:
+            server.run(sockets=[listener])
+        finally:
+            if stop is not None:
+                stop()
     if not server.started:
         raise MachineryError("the server did not start", remedy="its log says why")
 
@@ -111,16 +112,20 @@ class _Server(uvicorn.Server):
         self._state = state
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, but the signal is not raised again at the end: what comes after us must still run."""
-        before = {
-            number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+    def signals(self) -> Iterator[None]:
+        """Let SIGINT and SIGTERM end the server in good order."""
+        handled = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in handled}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """uvicorn would raise the signal again at the end; what comes after us must still run."""
+        yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._state.bus.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import signal
 import stat
 import sys
 import textwrap
@@ -170,3 +171,23 @@ def test_a_worker_keeps_its_name_by_its_key_and_a_new_key_gets_another(tmp_path:
         assert here.worker("local-2")
         (folder / "key.pub").unlink()
         assert local._name() == "local-3"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_at_once_ends_server_and_worker_in_good_order(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with process(tmp_path / "data", arguments=()) as here:
+        assert here.process is not None
+        here.process.send_signal(number)
+        assert here.process.wait(30) == 0
+    log = (tmp_path / "data.log").read_text()
+    assert "Traceback" not in log, log
+    left = [p for p in Path("/proc").glob("[0-9]*") if str(tmp_path) in command_of(p)]
+    assert left == []
+
+
+def command_of(process: Path) -> str:
+    with contextlib.suppress(OSError):
+        return (process / "cmdline").read_bytes().decode("utf-8", "replace")
+    return ""
