@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
@@ -26,6 +25,9 @@ from fairlead.store.record import Part
 
 EPOCH = 315532800
 """1 January 1980, the first moment a zip file can name: the time of every staged file."""
+
+
+_DEPTH, _LENGTH = 100, 2048  # of folders in an output; a path of Linux has 4096 bytes, with the stage's own
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ def files(manifest: Manifest) -> Iterator[File]:
 
 
 def below(manifest: Manifest, path: str) -> Manifest | None:
-    """What stands at `path` inside the manifest ("" is itself), or None. Links are not followed."""
+    """What stands at `path` inside the manifest ("" is itself), or None. Links are not followed; WorkFailed
+    for one that stays inside the whole, and would leave the part."""
     if not path:
         return manifest
     if isinstance(manifest, File):
@@ -96,6 +99,12 @@ def below(manifest: Manifest, path: str) -> Manifest | None:
         for name, entry in manifest.entries.items()
         if name.startswith(path + "/")
     }
+    for name, entry in inside.items():
+        if isinstance(entry, Link) and _leaves(name, entry.target):
+            raise WorkFailed(
+                f"{path} holds a symbolic link that leaves it: {name} -> {entry.target}",
+                remedy="use the whole folder that it lies in",
+            )
     return Folder(inside) if inside or (path in manifest.entries and entry is None) else None
 
 
@@ -132,7 +141,7 @@ def collect(path: Path, blobs: Blobs, *, folder: bool, name: str) -> Manifest:
     """
     try:
         found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:  # a name that is too long, too
         raise WorkFailed(
             f"the action succeeded but did not make {name}",
             remedy="make that file, or do not declare it",
@@ -163,6 +172,8 @@ def _collect_file(path: Path, found: os.stat_result, blobs: Blobs) -> File:
 def _collect_folder(
     path: Path, prefix: str, blobs: Blobs, name: str
 ) -> Iterator[tuple[str, File | Link | None]]:
+    if prefix.count("/") > _DEPTH or len(os.fsencode(prefix)) > _LENGTH:
+        raise WorkFailed(f"{name} holds folders nested too deep: {prefix[:80]}...")
     path.chmod(0o755)
     with os.scandir(path) as listing:
         items = sorted(listing, key=lambda item: item.name)
@@ -177,8 +188,7 @@ def _collect_folder(
             yield place, _collect_file(Path(item.path), found, blobs)
         elif stat.S_ISLNK(found.st_mode):
             target = os.readlink(item.path)
-            end = posixpath.normpath(posixpath.join(posixpath.dirname(place), target))
-            if target.startswith("/") or end == ".." or end.startswith("../"):
+            if _leaves(place, target):
                 raise WorkFailed(
                     f"{name} holds a symbolic link that leaves it: {place} -> {target}",
                     remedy="copy the file, or link inside the folder",
@@ -188,6 +198,14 @@ def _collect_folder(
             raise WorkFailed(f"{name} holds {_kind(found.st_mode)}: {place}")
 
 
+def _leaves(place: str, target: str) -> bool:
+    """Whether a link at `place` may lead out of the folder. What follows its leading `..` may be links too,
+    each of which stays inside; a `..` after one could go up from wherever that one leads."""
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    up = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    return target.startswith("/") or up > place.count("/") or ".." in parts[up:]
+
+
 def place(manifest: Manifest, target: Path, blobs: Blobs, *, link: bool, called: Path | None = None) -> None:
     """Write the content at `target`, which must not exist; parents are made.
 
@@ -195,23 +213,37 @@ def place(manifest: Manifest, target: Path, blobs: Blobs, *, link: bool, called:
     MachineryError if a blob is missing or the disk is full; it names `called` where `target` is a stopover.
     """
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         if isinstance(manifest, File):
             _place_file(manifest, target, blobs, link)
             return
         target.mkdir()
+        target.chmod(0o755)
         for path, entry in manifest.entries.items():
             inner = target / path
-            inner.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(inner.parent)
             match entry:
                 case File():
                     _place_file(entry, inner, blobs, link)
                 case Link():
                     inner.symlink_to(entry.target)
                 case None:
-                    inner.mkdir(exist_ok=True)
+                    make_folder(inner)
     except OSError as error:
         raise atomic.failed(error, "write", called or target) from error
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, if absent, with the same mode under every umask: programs see it."""
+    try:
+        path.mkdir()
+        path.chmod(0o755)
+    except FileNotFoundError:
+        make_folder(path.parent)
+        make_folder(path)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
 
 
 def _place_file(file: File, target: Path, blobs: Blobs, link: bool) -> None:

@@ -79,7 +79,7 @@ class Stage:
                 self.root / "tmp",
                 *(self.project / name for name in self._writable),
             ):
-                path.mkdir(parents=True)
+                manifest.make_folder(path)
         except OSError as error:
             raise atomic.failed(error, "make the folder", self.root) from error
 
@@ -163,7 +163,7 @@ class Stage:
         at = self.project
         for part in posixpath.dirname(output).split("/"):
             at = at / part
-            if at.is_symlink():
+            if os.path.islink(at):
                 raise WorkFailed(f"the action put a symbolic link where the folder of {output} was")
         return manifest.collect(self.project / output, self.blobs, folder=folder, name=output)
 

@@ -73,13 +73,30 @@ def remove(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
-    for base, folders, _ in os.walk(path):
-        for name in (".", *folders):
-            inner = os.path.join(base, name)
-            if not os.path.islink(inner):
-                with contextlib.suppress(OSError):
-                    os.chmod(inner, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
+    try:
+        shutil.rmtree(path)
+    except (OSError, RecursionError):
+        with contextlib.suppress(OSError):
+            _remove_flat(path)
+
+
+def _remove_flat(path: Path) -> None:
+    """Remove a folder that may be nested deeper than a path can be long, with folders that nobody may enter:
+    each folder inside is moved up before it is emptied."""
+    os.chmod(path, 0o700)
+    moved = 0
+    while folders := [entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]:
+        for name in folders:
+            os.chmod(path / name, 0o700)
+            for entry in list(os.scandir(path / name)):
+                if entry.is_dir(follow_symlinks=False):
+                    os.chmod(entry.path, 0o700)
+                    os.rename(entry.path, path / f".moved-{moved}-{secrets.token_hex(4)}")
+                    moved += 1
+                else:
+                    os.unlink(entry.path)
+            os.rmdir(path / name)
+    shutil.rmtree(path)
 
 
 def sync_folder(path: Path) -> None:

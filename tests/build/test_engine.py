@@ -405,11 +405,68 @@ def test_an_output_is_never_followed_out(walled: Yard, line: str, says: str) -> 
         walled.build(plan(step))
 
 
-@pytest.mark.parametrize("link", ["/etc", "../..", "sub/../../x", "/project/p"])
+@pytest.mark.parametrize("link", ["/etc", "../..", "sub/../../x", "/project/p", "sub/root/../../x"])
 def test_a_link_that_leaves_its_folder_is_refused(walled: Yard, link: str) -> None:
-    line = f"mkdir -p {out('h', 'd')}/sub; ln -s {link} {out('h', 'd')}/l"
+    line = f"mkdir -p {out('h', 'd')}/sub; ln -s .. {out('h', 'd')}/sub/root; ln -s {link} {out('h', 'd')}/l"
     with pytest.raises(WorkFailed, match="symbolic link that leaves it"):
         walled.build(plan(action("h", "d", line, directories=frozenset({out("h", "d")}))))
+
+
+def test_a_part_of_a_folder_has_no_link_that_leaves_the_part(walled: Yard) -> None:
+    whole, part = out("h", "d"), out("c", "part")
+    line = f"mkdir -p {whole}/a/b; ln -s ../../x {whole}/a/b/l"
+    first = action("h", "d", line, directories=frozenset({whole}))
+    copy = action(
+        "c", "part", "", kind="copy", argv=(), entries={"": f"{whole}/a/b"}, inputs=(whole,),
+        directories=frozenset({part}),
+    )  # fmt: skip
+    with pytest.raises(WorkFailed, match="symbolic link that leaves it: l -> "):
+        walled.build(plan(first, copy, deps={"c": ("//p:h",)}))
+
+
+DEEP = "i=0; while [ $i -lt {count} ]; do mkdir -m {mode} {name}; cd {name}; i=$((i+1)); done; "
+
+
+@pytest.mark.parametrize("end", ["", "exit 1"])
+@pytest.mark.parametrize("line", [
+    DEEP.format(count=1500, name="d", mode=755),
+    DEEP.format(count=60, name="d" * 200, mode=755),
+    DEEP.format(count=60, name="d" * 200, mode=700) + "chmod 0 ../*; ",
+])  # fmt: skip
+def test_folders_without_an_end_are_refused_and_leave_nothing(yard: Yard, line: str, end: str) -> None:
+    top = out("h", "d")
+    with pytest.raises(WorkFailed, match="exit code 1" if end else "nested too deep"):
+        yard.build(
+            plan(action("h", "d", f"mkdir {top}; cd {top}; {line}{end}", directories=frozenset({top})))
+        )
+    assert not (yard.store_folder / "scratch").exists()
+    assert yard.build(plan(action("b", "x", f"echo > {out('b', 'x')}"))).ran == 1
+
+
+def test_a_name_that_no_file_can_have(yard: Yard) -> None:
+    with pytest.raises(WorkFailed, match="did not make"):
+        yard.build(plan(action("h", "x" * 300, "true")))
+
+
+def test_programs_see_the_same_modes_under_every_umask(yard: Yard) -> None:
+    yard.write("p/d/a.txt", "a")
+    seen = set()
+    for number, mask in enumerate((0o002, 0o022, 0o077)):
+        before = os.umask(mask)
+        try:
+            made = out("h", f"x{number}")
+            line = f"find . -type d -not -path '*fairlead*' -printf '%p %m\\n' > {made}"
+            yard.build(plan(action("h", f"x{number}", line, sources=("p/d/a.txt",))))
+        finally:
+            os.umask(before)
+        seen.add(yard.read(made))
+    assert seen == {". 755\n./p 755\n./p/d 755\n"}
+
+
+def test_a_signal_to_the_first_process_says_nothing_of_this_machine(walled: Yard) -> None:
+    line = f"kill -INT 1; kill -TERM 1; sleep 0.2; echo on > {out('h', 'x')}"
+    walled.build(plan(action("h", "x", line)))
+    assert walled.read(out("h", "x")) == "on\n"
 
 
 def test_set_user_id_and_odd_modes_do_not_leave_the_sandbox(walled: Yard) -> None:

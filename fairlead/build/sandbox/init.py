@@ -236,7 +236,8 @@ def kill_descendants() -> None:
 def run_first(spec: Spec, status_write: int, error_write: int) -> NoReturn:
     """Process 1 of the namespace: build the root, start the program, reap, report, end. Never returns."""
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT):  # of a signal without a handler process 1 sees nothing
+            signal.signal(number, signal.SIG_DFL)
         end_with_parent(status_write)
         os.close(ANSWER)
         if spec["level"] == "namespace":
@@ -484,6 +485,7 @@ def drop_privileges() -> None:
 
 def main() -> None:
     os.set_inheritable(ANSWER, False)
+    os.umask(0o022)  # the program's user must get through the folders that are made for it
     os.closerange(ANSWER + 1, 1 << 20)  # whatever the caller's own parent left open
     with open(sys.argv[1], encoding="utf-8") as stream:
         spec = json.load(stream)
