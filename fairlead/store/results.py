@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairlead.errors import MachineryError
+from fairlead.store import lock
 
 _VERSION = 1
 
@@ -44,19 +45,13 @@ class Results:
     def _connect(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
         try:
-            db.execute("PRAGMA journal_mode=WAL")
+            if _version(db) != _VERSION:
+                # SQLite's own timeout does not cover the change to WAL: of two processes that make the file
+                # at once, one would fail. So they take turns, and the second finds it made.
+                with lock.hold(self.path.with_name(f"{self.path.name}.making")):
+                    if _version(db) != _VERSION:
+                        _make(db)
             db.execute("PRAGMA synchronous=NORMAL")
-            with contextlib.closing(db.execute("PRAGMA user_version")) as found:
-                version = int(found.fetchone()[0])
-            if version != _VERSION:
-                db.execute("BEGIN IMMEDIATE")
-                db.execute("DROP TABLE IF EXISTS result")
-                db.execute(
-                    "CREATE TABLE result (namespace TEXT, key TEXT, value BLOB NOT NULL,"
-                    " PRIMARY KEY (namespace, key)) WITHOUT ROWID"
-                )
-                db.execute(f"PRAGMA user_version={_VERSION}")
-                db.execute("COMMIT")
             return db
         except BaseException:
             db.close()
@@ -103,6 +98,24 @@ class Results:
                 raise _failed(error, self.path) from error
 
 
+def _version(db: sqlite3.Connection) -> int:
+    with contextlib.closing(db.execute("PRAGMA user_version")) as found:
+        return int(found.fetchone()[0])
+
+
+def _make(db: sqlite3.Connection) -> None:
+    """An empty table of our version; WAL is a property of the file and stays."""
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("DROP TABLE IF EXISTS result")
+    db.execute(
+        "CREATE TABLE result (namespace TEXT, key TEXT, value BLOB NOT NULL,"
+        " PRIMARY KEY (namespace, key)) WITHOUT ROWID"
+    )
+    db.execute(f"PRAGMA user_version={_VERSION}")
+    db.execute("COMMIT")
+
+
 def _disk_is_full(folder: Path) -> bool:
     """SQLite calls a full disk "disk I/O error" where it cannot lengthen its log."""
     try:
@@ -114,5 +127,11 @@ def _disk_is_full(folder: Path) -> bool:
 
 def _failed(error: Exception, path: Path) -> MachineryError:
     full = "full" in str(error) or getattr(error, "errno", None) == 28 or _disk_is_full(path.parent)
-    remedy = "free some space on that disk and run it again" if full else "remove the file; it is rebuilt"
-    return MachineryError(f"cannot use the store of results: {error}", where=str(path), remedy=remedy)
+    if full:
+        remedy = "free some space on that disk and run it again"
+    elif isinstance(error, OSError):
+        remedy = "let the folder be made and written, or choose another with the setting store.dir"
+    else:
+        remedy = "remove the file; it is rebuilt"
+    said = (isinstance(error, OSError) and error.strerror) or error
+    return MachineryError(f"cannot use the store of results: {said}", where=str(path), remedy=remedy)

@@ -81,6 +81,52 @@ def test_a_damaged_results_file_is_rebuilt(tmp_path: Path) -> None:
     assert list(store.results.items("ns")) == [("key", b"value")]
 
 
+def test_a_folder_that_cannot_be_made_is_not_called_a_damaged_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MachineryError) as caught:
+        Store.open(tmp_path / "file" / "store")
+    assert "store.dir" in caught.value.remedy
+    assert "Errno" not in caught.value.what
+
+
+def test_processes_that_make_the_results_at_once_take_turns(tmp_path: Path) -> None:
+    """SQLite's timeout does not cover the change to WAL; each folder is opened by all at the same moment."""
+    opens = """
+import sys, time
+from pathlib import Path
+from fairlead.store import Store
+print("ready", flush=True)
+begin = float(sys.stdin.readline())
+for turn in range(30):
+    while time.time() < begin + turn / 50:
+        pass
+    Store.open(Path(sys.argv[1], str(turn))).results.put("ns", sys.argv[2], b"value")
+"""
+    some = [
+        subprocess.Popen(
+            [sys.executable, "-c", opens, tmp_path, str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    for process in some:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    begin = time.time() + 0.1
+    said = []
+    for process in some:
+        assert process.stdin is not None
+        process.stdin.write(f"{begin}\n")
+        process.stdin.flush()
+    for process in some:
+        said.append(process.communicate(timeout=60)[1])
+    assert [process.returncode for process in some] == [0, 0], said
+    for turn in range(30):
+        assert len(list(Store.open(tmp_path / str(turn)).results.items("ns"))) == 2
+
+
 def test_writers_in_threads_do_not_lose_rows(tmp_path: Path) -> None:
     results = Store.open(tmp_path).results
 
