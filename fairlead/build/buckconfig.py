@@ -88,7 +88,9 @@ class BuckConfig:
                 key, equals, value = text.partition("=")
                 if not equals or not key.strip():
                     raise UsageError(
-                        f"this line is no setting: {text}", where=where, remedy="write key = value"
+                        f"this line is no setting: {text}",
+                        where=where,
+                        remedy="write key = value, or [section]",
                     )
                 if section is None:
                     raise UsageError(

@@ -99,10 +99,14 @@ def _no_package(
     by = f" (a dependency of {asked_by})" if asked_by else ""
     near = _meant(package, loader.packages_below(cell, ""), f"{cell}//", ":")
     build_file = f"{loader.config.cells.path(cell, package)}/{loader.config.build_files[-1]}".lstrip("/")
+    above, _, last = package.rpartition("/")
+    # Most often somebody wrote `fairlead build name` and meant the target, not the folder.
+    short = not asked_by and bool(last) and label == f"{cell}//{package}:{last}"
+    other = f", or write {cell}//{above}:{last} for a target of {cell}//{above}" if short else ""
     return UsageError(
         f"{label}{by}: there is no package {cell}//{package}",
         where=where,
-        remedy=near or f"add the file {build_file}",
+        remedy=near or f"add the file {build_file}{other}",
     )
 
 

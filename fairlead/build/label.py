@@ -149,6 +149,8 @@ def parse_pattern(text: str, cell: str, package: str, cells: Cells) -> Pattern:
         cell, package, _ = _split(text, cell, package, cells)
         return Pattern("package", cell, package)
     if "//" not in text and ":" not in text:
+        if text.startswith(("/", ".")):  # a path of the file system, as it is typed from habit
+            raise _bad(text, "write //package:name, or :name for a target of this folder")
         text = f"//{package}/{text}" if package else f"//{text}"
     label = parse_label(text, cell, package, cells)
     if label.sub_target:

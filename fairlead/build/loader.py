@@ -381,6 +381,9 @@ class Loader:
 
 
 def _glob_here(include: Any, exclude: Any = ()) -> List:
+    for given in (include, exclude):
+        if isinstance(given, str):
+            raise DialectError("glob() takes a list of patterns", remedy=f'write glob(["{given}"])')
     return current("glob()").glob(plain(include), plain(exclude))
 
 

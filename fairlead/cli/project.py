@@ -113,6 +113,12 @@ def engine(args: argparse.Namespace, project: Project, store: Store, tree: Tree,
     from fairlead.build.engine import Engine
 
     jobs = args.jobs if args.jobs is not None else project.settings.number("build.jobs")
+    if jobs < 0:
+        raise UsageError(
+            f"{jobs} is no number of jobs",
+            where="--jobs" if args.jobs is not None else project.settings.source("build.jobs"),
+            remedy="use 1 or more, or 0 for one for each processor",
+        )
     on_disk = getattr(args, "rev", None) is None
     return Engine(
         store,

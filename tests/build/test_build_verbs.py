@@ -208,6 +208,7 @@ def _row(document: dict[str, object]) -> dict[str, object]:
         (["why", "lib/words.txt"], 2, ["lib/words.txt is no label"]),
         (["build", "//...", "--sandbox", "total"], 2, ["total"]),
         (["build"], 2, ["PATTERN"]),
+        (["build", "//...", "--jobs", "-1"], 2, ["-1 is no number of jobs", "--jobs", "1 or more"]),
         (["test", "//lib:upper"], 0, ["no target here is a test"]),
     ],
 )

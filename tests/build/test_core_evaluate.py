@@ -101,6 +101,10 @@ def test_patterns(tmp_path: Path, patterns: list[str], labels: list[str]) -> Non
         ("//lib:a b", "no label", "//package:name"),
         ("//../x:y", "no label", "without . .."),
         ("//lib:name[sub]", "no label", "build //lib:name"),
+        ("namely", "no package //namely", "add the file namely/BUCK, or write //:namely"),
+        ("lab/zzzz", "no package //lab/zzzz", "or write //lab:zzzz for a target of //lab"),
+        ("/lib/BUCK", "'/lib/BUCK' is no label", ":name for a target of this folder"),
+        ("./lib", "'./lib' is no label", "write //package:name"),
     ],
 )
 def test_unknown_targets(tmp_path: Path, pattern: str, says: str, remedy: str) -> None:
@@ -300,13 +304,21 @@ BROKEN: list[tuple[str, dict[str, str | bytes], str, str, str]] = [
         "BUCK:1:30",
         "not supported yet",
     ),
+    (
+        "glob of a text",
+        {"BUCK": "filegroup(name = 'x', srcs = glob('*.py'))"},
+        "glob() takes a list",
+        "BUCK:1:30",
+        'write glob(["*.py"])',
+    ),
+    ("unknown name", {"BUCK": "x = zzzz"}, "unknown name 'zzzz'", "BUCK:1:5", "assign it before"),
     ("rule in BUCK", {"BUCK": "x = rule(impl = len, attrs = {})"}, "unknown name 'rule'", "BUCK:1:5", ""),
     (
         "buckconfig",
         {".buckconfig": "[a]\nnonsense", "BUCK": ""},
         "is no setting: nonsense",
         ".buckconfig:2",
-        "key = value",
+        "key = value, or [section]",
     ),
     ("not UTF-8", {"BUCK": b"\n# \xff"}, "not UTF-8", "BUCK:2", "UTF-8"),
 ]

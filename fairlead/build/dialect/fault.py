@@ -88,7 +88,11 @@ def _say(error: Exception, names: Iterable[str]) -> tuple[str, str]:
         case UnboundLocalError():
             return f"a variable is read before it has a value ({text})", "assign it on every path"
         case NameError(name=str(name)):
-            return f"unknown name {name!r}", _LATER.get(name) or did_you_mean(name, names)
+            return f"unknown name {name!r}", (
+                _LATER.get(name)
+                or did_you_mean(name, names)
+                or "assign it before, or load it from a .bzl file"
+            )
         case AttributeError(name=str(name), obj=obj):
             from fairlead.build.dialect.functions import no_field
 
