@@ -182,12 +182,13 @@ def _start(state: State, hosted: Hosted, repo: Repo, entry: QueueEntry, tip: str
 
 def _conflict(state: State, hosted: Hosted, entry: QueueEntry, paths: Sequence[str]) -> None:
     """Back to the author; the server never resolves a conflict."""
+    paths = [path.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for path in paths]
     command = f"git pull --rebase origin {hosted.trunk}"
     said = f"conflicts with {hosted.trunk} in {', '.join(paths)}"
     reasons = [Reason("conflict", f"it {said}", f"D{entry.diff}")]
     way = f"To go on: `{command}`, mend the conflicts, then `fairlead submit`."
     body = f"D{entry.diff} v{entry.version} {said}.\n\n{way}"
-    data: dict[str, object] = {"paths": list(paths), "command": command}
+    data: dict[str, object] = {"paths": paths, "command": command}
     _refuse(state, entry, reasons, new="conflict", body=body, more=data)
 
 

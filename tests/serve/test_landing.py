@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,20 @@ def test_a_weakly_enforced_pass_does_not_count(team: Team) -> None:
     team.worker.hand_in(job, team.worker.verdict(T, "k", enforced="none"))
     team.worker.finish(job)
     assert "weaker enforcement than namespace" in team.ended(number)["reasons"][0]["text"]
+
+
+def test_a_conflict_in_a_path_that_is_no_text_stops_nobody_else(team: Team) -> None:
+    odd = os.fsdecode(b"\xff.txt")
+    one, other = team.accepted({odd: "1\n"}, "odd"), team.accepted({odd: "2\n"}, "odd too")
+    third = team.accepted({"third.txt": "3\n"}, "third")
+    for number in (one, other, third):
+        team.author.land(number)
+    for _ in range(2):
+        team.worker.do(team.worker.lease(), team.here.repo, {})
+    assert (
+        team.ended(other)["reasons"][0]["text"] == "it conflicts with main in \N{REPLACEMENT CHARACTER}.txt"
+    )
+    assert team.ended(third)["state"] == "landed"
 
 
 def test_a_conflict_goes_back_to_the_author(team: Team) -> None:
