@@ -22,6 +22,7 @@ from fairlead.git import Commit, Repo
 from fairlead.serve import lifecycle
 from fairlead.serve.records import Connection, diffs, events, jobs, posts
 from fairlead.serve.records.values import Diff, Hosted, Person, Reason
+from fairlead.serve.reply import log
 from fairlead.serve.state import State
 from fairlead.ship import change, identity, states
 from fairlead.store import crashpoint
@@ -391,10 +392,13 @@ def replay(state: State) -> int:
         plan = Plan.from_json(intent.payload)
         repo = state.repo(intent.repo)
         if all(repo.ref(s.ref) == s.commit for s in plan.steps if s.n):
-            _record(state, intent.person, hosted[intent.repo], plan, intent.id)
-            done += 1
-        else:
-            _undo(state, repo, plan, intent.id)
+            try:
+                _record(state, intent.person, hosted[intent.repo], plan, intent.id)
+                done += 1
+                continue
+            except UsageError as error:  # a diff was abandoned between plan and crash: nobody was told "ok"
+                log.warning("a push that was cut off is dropped: %s", error.what)
+        _undo(state, repo, plan, intent.id)
     return done
 
 

@@ -19,10 +19,11 @@ import pytest
 from fairlead import net
 from fairlead.errors import FairleadError
 from fairlead.serve import app as _  # noqa: F401  (declares every point)
-from fairlead.serve.records import diffs, jobs, queue
+from fairlead.serve import receive
+from fairlead.serve.records import diffs, jobs, people, posts, queue
 from fairlead.ship import evidence
 from fairlead.store import crashpoint
-from tests.serve.harness import ROOT, Clone, Person, Site, Worker, process, seeded, wait_for
+from tests.serve.harness import ROOT, Clone, Person, Site, Worker, process, seeded, site, wait_for
 
 T = "//:t"
 PUSH = ["serve.push.before-refs", "serve.push.after-refs", "serve.push.after-transaction"]
@@ -206,3 +207,31 @@ def test_a_second_server_is_kept_out_and_a_stopped_one_lets_go(tmp_path: Path) -
         assert time.monotonic() - began < 8
     with process(tmp_path / "data") as here:
         assert replace(author, url=here.url).call("GET", "/api/me")["name"] == "author"
+
+
+def test_a_push_cut_off_whose_diff_was_abandoned_meanwhile_stops_no_start(tmp_path: Path) -> None:
+    with site(tmp_path / "data", queue=False) as here:
+        author, _, clone = seeded(here, tmp_path)
+        first = clone.commit({"a.txt": "1\n"}, "one")
+        clone.submit()
+        diff_id = author.diff(1)["diff_id"]
+        clone.repo.run("reset", "-q", "--hard", here.trunk() or "")
+        second = clone.commit({"a.txt": "2\n"}, "two", diff_id)
+        here.repo.run("fetch", "-q", str(clone.path), second)
+        state = here.state
+        assert state is not None
+        with state.records.read() as c:
+            hosted, person = diffs.repos(c)[0], people.by_name(c, "author")
+        assert person is not None
+        plan = receive.make_plan(state, person, hosted, second, note="", draft=False)
+        with state.records.write() as c:
+            payload = plan.to_json()
+            jobs.intend_push(
+                c, intent_id=posts.new_id(), repo_id=hosted.id, person_id=person.id, payload=payload
+            )
+        here.repo.update_ref("refs/diffs/01/1/v2", second, None)
+        author.call("POST", "/api/diffs/1/abandon", {})
+    with site(tmp_path / "data", queue=False) as here:
+        assert here.repo.refs("refs/diffs/") == {"refs/diffs/01/1/v1": first}
+        with here.records.read() as c:
+            assert not jobs.push_intents(c)
