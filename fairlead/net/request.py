@@ -118,7 +118,8 @@ def fetch_json(
         headers["Authorization"] = f"Bearer {token}"
     body = None
     if payload is not None:
-        body = json.dumps(payload, ensure_ascii=False).encode()
+        # A path may have bytes that are no UTF-8; said in words it shows a mark there.
+        body = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
         headers["Content-Type"] = "application/json"
     answer = request(method, url, headers=headers, body=body, timeout=timeout)
     if not 200 <= answer.status < 300:

@@ -54,7 +54,7 @@ class Call:
         return str(self.request.path_params[name])
 
     def number(self) -> int:
-        return int(self.request.path_params["number"])
+        return min(int(self.request.path_params["number"]), 2**31)  # more than the records can ask for
 
     def json(self) -> Mapping[str, Any]:
         """The body as an object; only application/json, which other sites' forms cannot send."""
@@ -76,6 +76,8 @@ class Call:
         value = self.json().get(name, default)
         if not isinstance(value, str):
             raise UsageError(f"the field {name} must be a string", where=self.request.url.path)
+        if any("\ud800" <= character <= "\udfff" for character in value):  # half of a pair: no text has that
+            raise UsageError(f"the field {name} is not Unicode text", where=self.request.url.path)
         return value
 
     def maybe_text(self, name: str) -> str | None:

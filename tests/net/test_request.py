@@ -149,8 +149,9 @@ def test_json_call(web: Web) -> None:
     assert web.asked[0].headers["authorization"] == "Bearer T"
     assert web.asked[0].headers["content-type"] == "application/json"
     web.answers["/none"] = Answer(204)
+    assert fetch_json("POST", web.url + "/api", payload={"odd": "\udcff"}) == {"got": {"odd": "?"}}
     assert fetch_json("POST", web.url + "/none") is None
-    assert web.asked[1].headers["content-length"] == "0"
+    assert web.asked[2].headers["content-length"] == "0"
 
 
 @pytest.mark.parametrize(

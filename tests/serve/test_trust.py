@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -394,6 +395,23 @@ def test_only_json_bodies_are_read(here: Site, team: tuple[Person, Person, Clone
     }
     answer = net.request("POST", f"{here.url}/api/diffs/1/land", headers=headers, body=b"stack=1")
     assert answer.status == 400 and b"application/json" in answer.body
+
+
+@pytest.mark.parametrize(
+    ("path", "payload", "said"),
+    [
+        ("/api/diffs/1/posts", {"kind": "comment", "body": "\ud800"}, "body is not Unicode text"),
+        ("/api/tokens", {"name": "a", "password": "\udcff-password"}, "password is not Unicode text"),
+        (f"/api/diffs/{10**30}/abandon", {}, "there is no diff"),
+    ],
+)
+def test_odd_values_are_refused_with_words(
+    here: Site, team: tuple[Person, Person, Clone], path: str, payload: dict[str, str], said: str
+) -> None:
+    headers = {"Authorization": f"Bearer {team[0].token}", "Content-Type": "application/json"}
+    body = json.dumps(payload).encode()
+    answer = net.request("POST", here.url + path, headers=headers, body=body)
+    assert answer.status in (400, 404) and said in json.loads(answer.body)["what"]
 
 
 def test_bugs_and_unknown_addresses_answer_in_three_parts(here: Site) -> None:
