@@ -31,7 +31,7 @@ from fairlead.build.sources import Sources
 from fairlead.build.stage import Environment
 from fairlead.build.testing import TestResult, Verdicts
 from fairlead.build.tree import Tree
-from fairlead.errors import FairleadError, MachineryError, UsageError, did_you_mean
+from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed, did_you_mean
 from fairlead.store import Record, Store, atomic, lock
 
 
@@ -176,7 +176,7 @@ class Engine:
             todo = []
             for label in self.tests(labels):
                 key = self.store.put_record(records[label])
-                found = self.verdicts.get(label, key, enforced=self._least()) if reuse else None
+                found = self._passed(label, key) if reuse else None
                 if found is None:
                     todo.append(label)
                 else:
@@ -187,6 +187,18 @@ class Engine:
             self._remember(results, records)
         ordered = [results[label] for label in sorted(results)]
         return TestReport(ordered, work.ran, work.cached, time.monotonic() - started)
+
+    def _passed(self, label: str, key: str) -> TestResult | None:
+        """An earlier pass that counts now."""
+        spec = self.plan.targets[label].test
+        try:
+            interpreters = self._interpreters(spec.toolchains if spec is not None else ())
+        except UsageError:  # an interpreter has gone: the run will say so
+            return None
+        return self.verdicts.get(label, key, enforced=self._least(), interpreters=interpreters)
+
+    def _interpreters(self, toolchains: Iterable[str]) -> dict[str, str]:
+        return toolchain.versions(self.plan.toolchains, toolchains)
 
     def _test(
         self, labels: list[str], keys: Mapping[str, str], work: _Work, results: dict[str, TestResult]
@@ -205,7 +217,7 @@ class Engine:
                     return testing.failed(label, keys[label], work.failed[path], self.store, enforced)
             try:
                 environments = self._toolchains(spec.toolchains)
-            except UsageError as error:
+            except (UsageError, WorkFailed) as error:
                 return testing.failed(label, keys[label], error, self.store, enforced)
             return testing.run(
                 label,
@@ -221,7 +233,7 @@ class Engine:
             )
 
         def done(label: str, result: TestResult) -> None:
-            self.verdicts.put(result)
+            self.verdicts.put(result, self._interpreters(specs[label].toolchains))
             results[label] = result
             self._tell("test", label, result)
 
@@ -369,7 +381,7 @@ class Engine:
                     chain = self.plan.toolchains[label]
                     self._environments[label] = toolchain.environment(
                         chain,
-                        self.tree.read(chain.lock),
+                        self.store.blobs.get(self.sources.file(chain.lock).digest),
                         self.store,
                         on_install=lambda text: self.on_event(Event("note", text)),
                     )

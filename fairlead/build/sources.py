@@ -14,6 +14,7 @@ from fairlead.build.manifest import File
 from fairlead.build.tree import EXECUTABLE, Tree
 from fairlead.errors import WorkFailed
 from fairlead.store import Blobs
+from fairlead.store.digest import of_file as digest_of_file
 
 
 class Sources:
@@ -48,8 +49,11 @@ class Sources:
 
     def _put(self, path: str, digest: str) -> int:
         """Make sure that the source's bytes are in the store; their number."""
+        known = self._blobs.path(digest)
         if self._blobs.has(digest):
-            return self._blobs.path(digest).stat().st_size
+            if digest_of_file(known) == digest:
+                return known.stat().st_size
+            known.unlink()  # a power cut may leave a file without its bytes
         data = self._tree.read(path)
         if self._blobs.put(data) != digest:
             raise WorkFailed(f"{path} was changed while it was being built", where=path, remedy="build again")

@@ -59,14 +59,19 @@ class Verdicts:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def get(self, label: str, key: str, *, enforced: sandbox.Enforced) -> TestResult | None:
-        """The pass recorded for that key, if it was confined at least as closely as `enforced`."""
+    def get(
+        self, label: str, key: str, *, enforced: sandbox.Enforced, interpreters: Mapping[str, str] = {}
+    ) -> TestResult | None:
+        """The pass recorded for that key, if it was confined at least as closely as `enforced`, by the same
+        versions of the toolchains' interpreters."""
         data = self.store.results.get("verdict", key)
         if data is None:
             return None
         try:
             found = json.loads(data)
             if enforced == "namespace" and found["enforced"] != "namespace":
+                return None
+            if found["interpreters"] != dict(interpreters):
                 return None
             return TestResult(
                 label, key, "pass", True, float(found["seconds"]), str(found["log"]), found["enforced"]
@@ -75,11 +80,18 @@ class Verdicts:
             self.store.results.delete("verdict", key)
             return None
 
-    def put(self, result: TestResult) -> None:
-        """Keep a pass; anything else is only remembered as the last outcome of its label."""
+    def put(self, result: TestResult, interpreters: Mapping[str, str] = {}) -> None:
+        """Keep a pass. A failure or a time-out at the same key ends it: the next call runs the test again."""
+        if result.outcome in ("fail", "timeout"):
+            self.forget(result.key)
         if result.outcome == "pass":
             crashpoint.here(BEFORE_VERDICT)
-            value = {"seconds": result.seconds, "log": result.log, "enforced": result.enforced}
+            value = {
+                "seconds": result.seconds,
+                "log": result.log,
+                "enforced": result.enforced,
+                "interpreters": dict(interpreters),
+            }
             self.store.results.put("verdict", result.key, json.dumps(value).encode())
 
     def forget(self, key: str) -> None:

@@ -23,7 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +95,12 @@ def interpreter(request: str) -> Interpreter:
     if kind != "cpython":
         raise UsageError(f"the interpreter {request} is {kind}", where=path, remedy="name a CPython")
     return Interpreter(real, version, prefix)
+
+
+def versions(toolchains: Mapping[str, Toolchain], labels: Iterable[str]) -> dict[str, str]:
+    """The version of each toolchain's interpreter here. A target's key has what was asked for, so that
+    machines share it whose Pythons differ in the last digit; what was kept on this machine heeds them."""
+    return {label: interpreter(toolchains[label].interpreter).version for label in labels}
 
 
 def record(toolchain: Toolchain, lock_digest: str) -> Record:

@@ -9,11 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from fairlead.cli import project, terminal
 from fairlead.errors import UsageError
 from fairlead.store import Record, Store, explain
 from fairlead.store.record import ABSENT, Difference, Part
+
+if TYPE_CHECKING:
+    from fairlead.build.plan import Plan
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +50,7 @@ def why_target(text: str, *, as_json: bool) -> int:
     records = target_records(plan, tree, Platform.here())
     now = records[label]
     before = _before(store, label)
-    verdict = store.results.get("verdict", now.key)
-    state = "passed" if verdict is not None else "no pass" if plan.targets[label].test else "no test"
+    state = _state(store, plan, label, now.key)
     differences = [] if before is None else explain(before, now)
     if as_json:
         print(json.dumps(_document(label, now, before, differences, state), indent=2))
@@ -65,6 +68,22 @@ def why_target(text: str, *, as_json: bool) -> int:
     for line in _parts(now.parts):
         terminal.say(f"  {line}")
     return 0
+
+
+def _state(store: Store, plan: Plan, label: str, key: str) -> str:
+    """Whether a test would have to run."""
+    from fairlead.build import toolchain
+    from fairlead.build.testing import Verdicts
+
+    test = plan.targets[label].test
+    if test is None:
+        return "no test"
+    try:
+        interpreters = toolchain.versions(plan.toolchains, test.toolchains)
+    except UsageError:
+        return "no pass"
+    found = Verdicts(store).get(label, key, enforced="none", interpreters=interpreters)
+    return "no pass" if found is None else "passed"
 
 
 _STATES = {"passed": "passed with this key", "no pass": "no pass with this key", "no test": "not a test"}

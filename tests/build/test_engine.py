@@ -7,16 +7,19 @@ import os
 import stat
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from fairlead.build import toolchain
 from fairlead.build.engine import BuildReport, Engine, Event, TestReport
-from fairlead.build.plan import Action, Plan, Target, TestSpec
+from fairlead.build.plan import Action, Plan, Target, TestSpec, Toolchain
 from fairlead.build.sandbox import Requested
 from fairlead.build.tree import DiskTree
 from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed
-from fairlead.store import Store
+from fairlead.store import Store, digest
 from tests.disk import small_disk
 
 GEN = "fairlead-out/gen"
@@ -350,6 +353,47 @@ def test_a_source_saved_while_it_is_built_stops_the_build(yard: Yard) -> None:
     assert yard.build(chain()).ran == 2 and yard.read(out("up", "up.txt")) == "SAVED MEANWHILE\n"
 
 
+def test_a_source_whose_blob_was_damaged_is_stored_again(yard: Yard) -> None:
+    yard.write("p/a.txt", "bad\n")
+    made = plan(tests={"t": spec("! grep -q bad p/a.txt", sources=("p/a.txt",))})
+    assert not yard.test(made).passed
+    blob = yard.store.blobs.path(digest.of_bytes(b"bad\n"))
+    blob.unlink()
+    blob.write_bytes(b"")
+    assert not yard.test(made).passed
+
+
+def locked(version: str, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A plan with a test that uses a toolchain whose interpreter has that version."""
+    found = toolchain.interpreter("")
+    monkeypatch.setattr(toolchain, "interpreter", lambda _: replace(found, version=version))
+    made = plan(tests={"t": spec("true", toolchains=("//p:python",))}, deps={"t": ("//p:python",)})
+    chain = target("python", sources=("p/lock.txt",))
+    tested = replace(made.targets["//p:t"], toolchains=("//p:python",))
+    chains = {"//p:python": Toolchain("//p:python", "", "p/lock.txt")}
+    return replace(made, targets={"//p:python": chain, "//p:t": tested}, toolchains=chains)
+
+
+def test_a_pass_of_another_interpreter_does_not_count(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    yard.write("p/lock.txt", "")
+    now = toolchain.interpreter("").version
+    assert not yard.test(locked(now, monkeypatch)).results[0].reused
+    assert yard.test(locked(now, monkeypatch)).results[0].reused
+    assert not yard.test(locked(now + "0", monkeypatch)).results[0].reused
+
+
+def test_a_lock_saved_after_the_key_was_computed_gives_no_verdict(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard.write("p/lock.txt", "")
+    engine = yard.engine(locked(toolchain.interpreter("").version, monkeypatch))
+    keys = engine.target_keys()
+    monkeypatch.setattr(engine, "target_keys", lambda: keys)
+    yard.write("p/lock.txt", "# saved meanwhile\n")
+    assert engine.test(["//p:t"]).results[0].outcome == "error"
+    assert list(yard.store.results.items("verdict")) == []
+
+
 # -- hostile actions
 
 
@@ -550,6 +594,18 @@ def test_no_test_cache_runs_what_has_passed(yard: Yard) -> None:
     yard.write("p/b.txt", "b\n")
     yard.test(suite())
     assert [r.reused for r in yard.test(suite(), reuse=False).results] == [False, False]
+
+
+@pytest.mark.parametrize("outcome, counts", [("fail", False), ("timeout", False), ("error", True)])
+def test_a_pass_ends_where_the_same_key_fails(
+    yard: Yard, outcome: Literal["fail", "timeout", "error"], counts: bool
+) -> None:
+    """Such a test depends on something that is in no key."""
+    made = plan(tests={"flaky": spec("true")})
+    result = yard.test(made).results[0]
+    assert yard.test(made).results[0].reused
+    yard.engine(made).verdicts.put(replace(result, outcome=outcome))
+    assert yard.test(made).results[0].reused is counts
 
 
 def test_a_test_that_takes_too_long_is_ended(yard: Yard) -> None:
