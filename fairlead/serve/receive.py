@@ -19,6 +19,7 @@ from typing import Any
 
 from fairlead.errors import FairleadError, MachineryError, UsageError, did_you_mean
 from fairlead.git import Commit, Repo
+from fairlead.git.measure import Measure
 from fairlead.serve import lifecycle
 from fairlead.serve.records import Connection, diffs, events, jobs, posts
 from fairlead.serve.records.values import Diff, Hosted, Person, Reason
@@ -269,7 +270,23 @@ def _stack(state: State, repo: Repo, hosted: Hosted, trunk: str, tip: str) -> li
             )
         if not commit.message.strip():
             raise UsageError(f"{commit.oid[:12]} has no message", where=where, remedy="say what it does")
+    _measured(state, repo, commits)
     return commits
+
+
+def _measured(state: State, repo: Repo, commits: Sequence[Commit]) -> None:
+    """Refuse a change of more paths than can be listed, before anything lists them."""
+    limit = state.limits.paths
+    with Measure(repo) as measure:
+        before = repo.commit(commits[0].parents[0]).tree
+        for commit in commits:
+            if measure.paths(before, commit.tree, limit) > limit:
+                raise UsageError(
+                    f"{commit.oid[:12]} changes more than {limit} files",
+                    where=f"commit {commit.oid[:12]} {commit.subject!r}",
+                    remedy="split it into several diffs",
+                )
+            before = commit.tree
 
 
 def _may_add(person: Person, diff: Diff, commit: Commit) -> None:

@@ -49,6 +49,7 @@ class Limits:
 
     push: int = 1 << 30  # one pack
     stack: int = 100  # commits in one push
+    paths: int = 100_000  # files that one commit changes
     message: int = 64 << 10  # one commit message
     post: int = 64 << 10  # one post
     log: int = 64 << 20  # one log

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fairlead.errors import MachineryError, UsageError
 from fairlead.git import GITLINK, Person, Repo, add_trailer, trailers, values
+from fairlead.git.measure import Measure
 from fairlead.git.objects import parse_person
 
 
@@ -190,3 +191,21 @@ def test_trailers_agree_with_git(tmp_path: Path) -> None:
             check=True,
         ).stdout.splitlines()
         assert [f"{key}: {value}" for key, value in trailers(message)] == said
+
+
+def test_changed_paths_are_counted_as_git_lists_them(repo: Repo) -> None:
+    first = commit(repo, "one", a="1", b__c="1", b__d__e="1", gone__x="1", gone__y="1", f="1")
+    (repo.path / "f").unlink()
+    (repo.path / "gone" / "x").unlink()
+    (repo.path / "gone" / "y").unlink()
+    (repo.path / "gone").rmdir()
+    second = commit(repo, "two", b__c="2", f__now__folder="1", gone="a file", new__deep__er="1")
+    (repo.path / "b" / "c").chmod(0o755)
+    third = commit(repo, "three")
+    with Measure(repo) as measure:
+        for old, new in [(first, second), (second, third), (first, third), (third, first), (first, first)]:
+            trees = repo.commit(old).tree, repo.commit(new).tree
+            assert measure.paths(*trees, 100) == len(repo.changes(old, new))
+            assert measure.paths(*trees, 0) >= min(1, len(repo.changes(old, new)))
+        with pytest.raises(MachineryError, match="there is no tree"):
+            measure.paths("1" * 40, trees[0], 100)

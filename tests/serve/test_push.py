@@ -216,6 +216,18 @@ def test_long_stacks_and_messages_are_refused(tmp_path: Path) -> None:
         assert "more than 3 commits" in refused(clone)
 
 
+def test_a_change_of_more_files_than_can_be_listed_is_refused(here: Site, clone: Clone) -> None:
+    """Trees within trees: a small pack that stands for 10 ** 12 files."""
+    repo = clone.repo
+    blob = repo.run("hash-object", "-w", "--stdin", stdin=b"x").text
+    tree = repo.run("mktree", stdin=f"100644 blob {blob}\tx\n".encode()).text
+    for _ in range(12):
+        rows = "".join(f"040000 tree {tree}\t{i}\n" for i in range(10))
+        tree = repo.run("mktree", stdin=rows.encode()).text
+    bomb = repo.commit_tree(tree, [here.trunk() or ""], f"bomb\n\nDiff-Id: {identity.new()}\n")
+    assert "changes more than 100000 files" in refused(clone, f"{bomb}:refs/for/main")
+
+
 def test_a_pack_larger_than_the_limit_is_refused(tmp_path: Path) -> None:
     import os
 
