@@ -7,6 +7,7 @@ address, so port 0 works.  SIGTERM and SIGINT end live streams first, then let r
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -46,6 +47,7 @@ def run(
     """
     try:
         data.mkdir(parents=True, exist_ok=True)
+        _claim(data)
     except OSError as error:
         raise atomic.failed(error, "make the folder", data) from error
     held = lock.try_hold(data / "lock")
@@ -71,6 +73,24 @@ def run(
                 _serve(state, listener, listening, ready)
     finally:
         os.close(held)
+
+
+# What may lie in a data folder without a database: what a start that was cut off leaves, and a disk's own.
+_OURS = frozenset({"artifacts", "git", "hooks", "keys", "lock", "logs", "lost+found", "url"})
+
+
+def _claim(data: Path) -> None:
+    """Refuse a folder of something else: a server makes its folder private and fills it with its own."""
+    names = {entry.name for entry in os.scandir(data)}
+    if "fairlead.sqlite" in names:
+        return
+    foreign = sorted(name for name in names - _OURS if not name.startswith((".tmp-", "fairlead.sqlite-")))
+    if foreign:
+        raise UsageError(
+            f"this folder holds something else: {', '.join(foreign[:3])}{', ...' if foreign[3:] else ''}",
+            where=str(data),
+            remedy="name an empty or a new folder with --data",
+        )
 
 
 def _serve(
@@ -142,9 +162,11 @@ def _bind(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         listener.close()
         said = error.strerror if isinstance(error, OSError) else str(error)
-        raise MachineryError(
-            f"cannot listen on {host} port {port}: {said}", remedy="choose another port; 0 takes a free one"
-        ) from None
+        strange = isinstance(error, socket.gaierror) or getattr(error, "errno", None) == errno.EADDRNOTAVAIL
+        remedy = (
+            "give --host an address of this machine" if strange else "choose another port; 0 takes a free one"
+        )
+        raise MachineryError(f"cannot listen on {host} port {port}: {said}", remedy=remedy) from None
     listener.set_inheritable(False)
     return listener
 

@@ -113,6 +113,22 @@ def test_a_taken_port_is_said_plainly(tmp_path: Path) -> None:
         assert done.returncode == 3 and f"cannot listen on 127.0.0.1 port {port}" in done.stderr
 
 
+def test_a_host_that_is_not_here_is_not_blamed_on_the_port(tmp_path: Path) -> None:
+    for host in ("no-such-host.invalid", "192.0.2.1"):
+        done = fairlead("serve", "--data", str(tmp_path / "x"), "--port", "0", "--host", host, "--no-worker")
+        assert done.returncode == 3 and "give --host an address of this machine" in done.stderr
+
+
+def test_a_folder_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "notes.txt").write_text("mine")
+    done = fairlead("serve", "--data", str(tmp_path), "--port", "0", "--no-worker")
+    assert done.returncode == 2 and "holds something else: .git, notes.txt" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".git", "notes.txt"]
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o755
+
+
 def test_the_data_folder_is_private(tmp_path: Path) -> None:
     with process(tmp_path / "data") as here:
         assert stat.S_IMODE(here.data.stat().st_mode) == 0o700
