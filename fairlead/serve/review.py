@@ -51,7 +51,7 @@ def say(state: State, person: Person, number: int, draft: Draft) -> str:
     _check(state, draft)
     with state.records.read() as c:
         diff = find(c, number)
-        n = draft.version or diff.latest
+        n = diff.latest if draft.version is None else draft.version
         version = diffs.version_of(c, number, n)
     if version is None:
         raise NotFound(f"D{number} has no version {n}", remedy=f"it has versions 1 to {diff.latest}")
@@ -126,7 +126,9 @@ def _anchor(repo: Repo, draft: Draft, n: int, commit: str) -> Anchor:
     if entry is None or not name:
         names = [e.path for e in listed]
         raise NotFound(
-            "there is no such file on that side", where=where, remedy=did_you_mean(draft.path, names)
+            "there is no such file on that side",
+            where=where,
+            remedy=did_you_mean(draft.path, names) or "name it as in the repository, from its top folder",
         )
     data = repo.blob(entry.oid)
     lines = data.count(b"\n") + (1 if data and not data.endswith(b"\n") else 0)

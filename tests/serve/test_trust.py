@@ -437,6 +437,7 @@ def test_posts_name_place_and_remedy(here: Site, team: tuple[Person, Person, Clo
         ({"kind": "inline", "body": "x", "path": "a.txt", "line": 0}, "no lines 0"),
         ({"kind": "inline", "body": "x", "path": "a.txt", "line": 1, "side": "left"}, "no side"),
         ({"kind": "comment", "body": "x", "version": 9}, "has no version 9"),
+        ({"kind": "review", "body": "", "verdict": "accept", "version": 0}, "has no version 0"),
         ({"kind": "comment", "body": "x", "parent": "nothing"}, "no post nothing"),
         ({"kind": "comment", "body": 5}, "must be a string"),
     ]
