@@ -102,7 +102,9 @@ def connect(server: str | None, repo: Repo | None) -> Client:
     if found is None:
         logins = ", ".join(sorted(credentials.load()))
         if not logins:
-            raise UsageError("no server is known", remedy="fairlead login --invite LINK")
+            raise UsageError(
+                "no server is known", remedy="fairlead login --invite LINK, or fairlead login URL --name NAME"
+            )
         raise UsageError(
             "this clone does not say which server it uses",
             where=f"logged in to {logins}",
@@ -111,7 +113,7 @@ def connect(server: str | None, repo: Repo | None) -> Client:
     if found.login is None:
         raise UsageError(
             f"you are not logged in to {found.url}",
-            remedy=f"fairlead login {found.url} --token-stdin, or fairlead login --invite LINK",
+            remedy=f"fairlead login {found.url} --name NAME, or fairlead login --invite LINK",
         )
     return found
 

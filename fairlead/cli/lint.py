@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
                 show_diff(by_name[name], rules)
     tell(report.problems, as_json=args.json)
     if not args.json:
-        terminal.note(_summary(report, time.monotonic() - start))
+        terminal.note(_summary(args, report, time.monotonic() - start))
     return exit_code(report.findings, report.problems)
 
 
@@ -117,8 +117,12 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
-def _summary(report: engine.Report, seconds: float) -> str:
+def _summary(args: argparse.Namespace, report: engine.Report, seconds: float) -> str:
     if not report.files:
+        if args.since is not None:
+            return f"no Python file here differs from where this branch left {args.since}"
+        if args.paths:
+            return "no Python files there: git tracks none, or lint.exclude leaves them out"
         return "no Python files here that git tracks; name a file to check it all the same"
     if report.findings:
         where = len({finding.path for finding in report.findings})

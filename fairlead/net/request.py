@@ -316,4 +316,8 @@ def _explained(target: urls.Url) -> Iterator[None]:
     except OSError as error:
         # A proxy's refusal of a tunnel comes as a plain OSError with a text of its own.
         reason = error.strerror or str(error)
-        raise Broken(f"no connection to {target.host}: {reason}", where=str(target)) from None
+        raise Broken(
+            f"no connection to {target.host}: {reason}",
+            where=str(target),
+            remedy="check the address, and whether the server is running",
+        ) from None

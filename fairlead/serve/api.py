@@ -155,7 +155,9 @@ def _endpoint(state: State, who: Who, handler: Handler) -> Callable[[Request], A
 def _caller(state: State, request: Request, who: Who) -> auth.Caller:
     caller = auth.identify(state, request)
     if caller is None:
-        raise NotSignedIn("this needs a token", where=request.url.path, remedy="run: fairlead login URL")
+        raise NotSignedIn(
+            "this needs a token", where=request.url.path, remedy="run: fairlead login URL --name NAME"
+        )
     if who == "worker":
         caller.require("worker")
         if caller.worker is None:

@@ -84,7 +84,7 @@ def _address(request: Request) -> tuple[str, str]:
 def _publisher(state: State, request: Request) -> Person:
     caller = auth.identify(state, request)
     if caller is None:
-        raise NotSignedIn("publishing needs a token", remedy="run: fairlead login URL")
+        raise NotSignedIn("publishing needs a token", remedy="run: fairlead login URL --name NAME")
     caller.require("publish")
     if caller.person is None:
         raise Forbidden("only people publish")

@@ -190,7 +190,8 @@ def check_password(records: Records, name: str, password: str) -> Person:
     _throttle.record(name, right and person is not None)
     if not right or person is None:
         raise NotSignedIn(
-            "name and password do not fit", remedy="check both; an administrator can invite you anew"
+            "name and password do not fit",
+            remedy="check both; a lost password needs an invitation under another name",
         )
     return person
 
@@ -344,7 +345,8 @@ def token_caller(c: Connection, secret: str) -> Caller:
     token = people.token_of(c, hash_secret(secret))
     if token is None:
         raise NotSignedIn(
-            "this token is unknown, expired or revoked", remedy="sign in again: fairlead login URL"
+            "this token is unknown, expired or revoked",
+            remedy="sign in again: fairlead login URL --name NAME",
         )
     return Caller(token.person, token.worker, token.scopes)
 

@@ -135,7 +135,7 @@ class GitServer:
             raise UsageError("only git's smart HTTP protocol is served here", remedy="use git 2.0 or newer")
         secret = auth.bearer(request.headers)
         if secret is None:
-            raise NotSignedIn("git needs a token here", remedy="run: fairlead login URL")
+            raise NotSignedIn("git needs a token here", remedy="run: fairlead login URL --name NAME")
         with self._state.records.read() as c:
             caller = auth.token_caller(c, secret)
             hosted = diffs.repo_named(c, found[1])

@@ -104,7 +104,7 @@ class Supervisor:
             try:
                 job = self.server.lease()
             except MachineryError as error:
-                self.note(f"no job: {error.what}; asking again in {pause:.0f} s")
+                self.note(f"no job: {error.what}; asking again in {pause:g} s")
                 self.stop.wait(pause)
                 pause = min(pause * 2, 30.0)
                 continue

@@ -210,6 +210,9 @@ def test_since_looks_at_what_changed(shell: Shell) -> None:
     shell.write("app/clean.py", "y = 1 if x == None else 2\n")
     code, out, err = shell("lint", "--since", "HEAD")
     assert (code, out.count("\n")) == (1, 1) and err.startswith("1 finding in 1 of 1 file, ")
+    shell.git("checkout", "-q", "app/clean.py")
+    said = "no Python file here differs from where this branch left HEAD\n"
+    assert shell("lint", "--since", "HEAD") == (0, "", said)
     code, _, err = shell("lint", "--since", "nope")
     assert code == 2 and err.startswith("error: there is no commit 'nope' here\n")
 
@@ -217,6 +220,8 @@ def test_since_looks_at_what_changed(shell: Shell) -> None:
 def test_settings_leave_files_and_rules_out(shell: Shell) -> None:
     shell.write("fairlead.toml", '[lint]\nexclude = ["query.py", "app/o*"]\n')
     assert shell("lint")[0] == 0
+    said = "no Python files there: git tracks none, or lint.exclude leaves them out\n"
+    assert shell("lint", "app/odd.py") == (0, "", said)
     shell.write("fairlead.toml", '[lint]\ndisable = ["CompareSingletonPrimitivesByIs"]\n')
     assert shell("lint") == (0, "", "no findings in 3 files; 3 known from before; T\n")
     shell.write("fairlead.toml", '[lint]\ndisable = ["CompareSingletonPrimitiveByIs"]\n')

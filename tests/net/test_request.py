@@ -87,6 +87,7 @@ def test_nobody_there() -> None:
         request("GET", f"http://me:secret@127.0.0.1:{free_port()}/x?token=secret")
     assert "secret" not in str(caught.value)
     assert caught.value.where.startswith("http://127.0.0.1:")
+    assert "whether the server is running" in caught.value.remedy
 
 
 def test_unknown_host_is_not_worth_another_try() -> None:
