@@ -17,6 +17,8 @@ from fairlead.build.manifest import Folder, Manifest
 from fairlead.errors import UsageError
 from fairlead.store import Store, atomic, crashpoint, digest
 
+_TEMP = ".fairlead-tmp-"  # not what a rule would call an output
+
 BEFORE_SWAP = crashpoint.declare(
     "build.output.before-swap", "a new output is complete beside the old one in fairlead-out"
 )
@@ -33,9 +35,9 @@ def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
     if _known(root, path, store) == [name, _signature(target, content)]:
         return False
     _make_folders(root, Path(path).parent)
-    for stale in target.parent.glob(".tmp-*"):  # of a killed run: the store is ours alone now
+    for stale in target.parent.glob(f"{_TEMP}*"):  # of a killed run: the store is ours alone now
         atomic.remove(stale)
-    temp = target.with_name(f".tmp-{secrets.token_hex(8)}")
+    temp = target.with_name(f"{_TEMP}{secrets.token_hex(8)}")
     try:
         manifest.place(content, temp, store.blobs, link=False, called=target)
         signature = _signature(temp, content)
@@ -68,7 +70,7 @@ def _make_folders(root: Path, folder: Path) -> None:
             raise UsageError(
                 f"{at.relative_to(root)} is a symbolic link, so outputs would land outside the project",
                 where=str(at),
-                remedy="remove the link; FAIRLEAD_BUILD_STORE moves the store to another disk",
+                remedy="remove the link; FAIRLEAD_STORE_DIR moves the store to another disk",
             )
         try:
             at.mkdir(exist_ok=True)

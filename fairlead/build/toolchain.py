@@ -6,7 +6,8 @@ the lock: nothing of a package runs while it is installed. What the interpreter 
 is not part of it.
 
 The lock may hold pinned names with hashes and nothing else. An option or an address in it would let a
-submitted change choose where this machine fetches from; indexes and proxies belong in the user's own pip or
+submitted change choose where this machine fetches from, and installers put this process's variables in place
+of `${NAME}`, which an error message would then tell; indexes and proxies belong in the user's own pip or
 uv settings.
 
 Rejected: `venv` (Debian ships it apart, and its scripts name the folder they were made in) and pip's
@@ -39,8 +40,8 @@ BEFORE_COMPLETE = crashpoint.declare(
 _MARK = ".complete"
 _INTERPRETER = re.compile(r"python3(?:\.\d+)?")
 _PINNED = re.compile(
-    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]*\])?\s*==\s*[^\s;@]+"
-    r"\s*(?:;[^@]*?)?(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)+"
+    r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]*\])?\s*==\s*[A-Za-z0-9._!+-]+"
+    r"\s*(?:;(?:(?!\s-)[^@$])*?)?(?:\s+--hash=sha(?:256|384|512):[0-9a-f]+)+"
 )
 _NETWORK = ("connect", "timed out", "timeout", "name resolution", "dns error", "retrying", "sending request")
 _LOCK = ("hash", "no matching distribution", "no solution found", "no wheel", "not found in the")

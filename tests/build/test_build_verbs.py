@@ -278,6 +278,19 @@ def test_a_python_test_sees_its_toolchain_and_its_libraries(
     assert "toolchains" in clone.run("why", "//py:test")[0]
 
 
+def test_a_lock_without_pytest_says_what_to_add(
+    clone: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = Wheelhouse(tmp_path / "wheels", monkeypatch)
+    clone.write("lock.txt", house.add("other", {"other.py": ""}))
+    clone.write("BUCK", 'python_toolchain(name = "python", lock = "lock.txt", visibility = ["PUBLIC"])\n')
+    clone.write("py/BUCK", 'python_test(name = "test", srcs = ["test_x.py"])\n')
+    clone.write("py/test_x.py", "def test_x():\n    pass\n")
+    out, _ = clone.run("test", "//py:test", code=1)
+    assert "error: there is no pytest" in out and "add pytest to the requirements file" in out
+    assert "Traceback" not in out
+
+
 PY = """
 python_library(name = "lib", srcs = ["__init__.py", "greet.py"])
 python_test(name = "test", srcs = ["test_greet.py"], deps = [":lib"])
@@ -328,7 +341,7 @@ def test_killed_anywhere_the_next_run_is_as_if_nothing_had_been(clone: Clone, po
     assert clone.read("fairlead-out/gen/lib/__count__/n").strip() == "3"
     assert clone.read("fairlead-out/gen/lib/__upper__/upper.txt") == "ONE\nTWO\nTHREE\n"
     assert not (clone.root / "fairlead-out/store/scratch").exists()
-    left = [path for path in (clone.root / "fairlead-out/gen").rglob(".tmp-*") if path.exists()]
+    left = [path for path in (clone.root / "fairlead-out/gen").rglob(".fairlead-tmp-*") if path.exists()]
     assert left == []
 
 
@@ -410,4 +423,4 @@ def test_a_full_project_disk_keeps_the_old_output(tmp_path: Path) -> None:
         _, err = clone.run("build", "//lib:upper", code=3, env=env)
         assert "No space left" in err and "fairlead-out/gen/lib/__upper__/upper.txt" in err
         assert clone.read("fairlead-out/gen/lib/__upper__/upper.txt") == "ONE\nTWO\n"
-        assert list((clone.root / "fairlead-out/gen").rglob(".tmp-*")) == []
+        assert list((clone.root / "fairlead-out/gen").rglob(".fairlead-tmp-*")) == []

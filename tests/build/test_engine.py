@@ -513,6 +513,15 @@ def test_a_signal_to_the_first_process_says_nothing_of_this_machine(walled: Yard
     assert walled.read(out("h", "x")) == "on\n"
 
 
+def test_outputs_called_like_temporary_files_stay(yard: Yard) -> None:
+    steps = [
+        action("h", name, "", kind="write", argv=(), content=name, outputs=(out("h", name),))
+        for name in (".tmp-a", "b", "c", "d", "e")
+    ]
+    yard.build(plan(*steps))
+    assert all((yard.root / step.outputs[0]).is_file() for step in steps)
+
+
 def test_set_user_id_and_odd_modes_do_not_leave_the_sandbox(walled: Yard) -> None:
     line = f"cd {out('h', '')}; mkdir -p d/shut; cp /bin/true d/s; chmod 4755 d/s; chmod 0 d/shut"
     walled.build(plan(action("h", "d", line, directories=frozenset({out("h", "d")}))))

@@ -163,6 +163,9 @@ def test_a_network_that_fails_is_not_the_locks_fault(
         "greeting==1.0 ; python_version < '4' @ https://example.org --hash=sha256:00",
         "https://example.org/greeting.whl --hash=sha256:00",
         "greeting==1.0 --hash=md5:00",
+        "greeting==1.0 ; python_version < '4' --index-url=https://example.org --hash=sha256:00",
+        "greeting==${HOME} --hash=sha256:00",
+        "greeting==1.0 ; extra == '${HOME}' --hash=sha256:00",
     ],
 )
 def test_a_lock_holds_pinned_names_with_hashes_only(line: str, store: Store) -> None:
