@@ -41,7 +41,14 @@ def run(tree: str, files: "list[str]", arguments: "list[str]") -> int:
     os.environ["PYTHONPATH"] = tree
     sys.path[0] = tree
     sys.dont_write_bytecode = True
-    import pytest
+    try:
+        import pytest
+    except ModuleNotFoundError as error:
+        if error.name != "pytest":
+            raise
+        print("error: there is no pytest in the environment of the python_toolchain")
+        print("  what to do: add pytest to the requirements file that its `lock` names")
+        return 1
 
     fixed = ["--rootdir", tree, "--confcutdir", tree, "-c", settings(tree, files)]
     fixed += ["--import-mode=importlib", "-p", "no:cacheprovider"]
