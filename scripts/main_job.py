@@ -176,18 +176,22 @@ class Walk:
             self.url = self._wait_for(address)
             self.say(f"the server answers at {self.url}")
             for person in (self.author, self.reviewer):
-                flags = ["--admin"] if person is self.author else []
-                said = self.fairlead(
-                    person, "people", "invite", person.name, *flags, "--data", str(self.data), at=self.work
-                )
-                link = re.search(r"https?://\S+/invite/\S+", said)
-                self.claim(link is not None, "`fairlead people invite` prints a link", said)
-                assert link is not None
+                link = self.invitation(person.name, *(["--admin"] if person is self.author else []))
                 password = self.passwords[person.name]
-                self.fairlead(person, "login", "--invite", link[0], "--password-stdin", stdin=password)
+                self.fairlead(person, "login", "--invite", link, "--password-stdin", stdin=password)
             self.say("author and reviewer were invited and are signed in")
             self.git("push", "--quiet", f"{self.url}/git/fairlead", "HEAD:refs/heads/main")
             self.say(f"it hosts this repository: main is at {self.seed[:12]}")
+
+    def invitation(self, name: str, *flags: str) -> str:
+        """A link with which somebody makes the account of that name."""
+        said = self.fairlead(
+            self.author, "people", "invite", name, *flags, "--data", str(self.data), at=self.work
+        )
+        link = re.search(r"https?://\S+/invite/\S+", said)
+        self.claim(link is not None, "`fairlead people invite` prints a link", said)
+        assert link is not None
+        return link[0]
 
     def _wait_for(self, address: Path) -> str:
         for _ in range(600):
@@ -495,9 +499,10 @@ def main(argv: list[str]) -> int:
         walk.all()
         print(report(walk))
         if args.keep:
-            print(f" The server stays up at {walk.url} (Ctrl-C ends it). Sign in as:")
-            print(f"   reviewer, with a new link from: fairlead people invite NAME --data {walk.data}")
-            print(f" Look at {walk.url}/commits/{walk.landed[-1]} and {walk.comment_url}")
+            print(f" The server stays up at {walk.url} (Ctrl-C ends it). To look at it, make an account:")
+            print(f"   {walk.invitation('guest')}")
+            print(f" Then look at {walk.url}/commits/{walk.landed[-1]}")
+            print(f" and {walk.comment_url}")
             with contextlib.suppress(KeyboardInterrupt):
                 assert walk.server is not None
                 walk.server.wait()
