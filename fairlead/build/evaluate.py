@@ -44,16 +44,16 @@ def evaluate(
     loader = Loader(tree, config, on_print or (lambda text: print(text, file=sys.stderr)))
     requested: set[Label] = set()
     for text in patterns:
-        requested.update(_named(loader, parse_pattern(text, "", "", config.cells)))
+        requested.update(named(loader, parse_pattern(text, "", "", config.cells)))
     ordered = _closure(loader, sorted(requested))
     return _Analysis(loader).plan(ordered, sorted(requested))
 
 
-def _named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
+def named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
     """The labels that a pattern stands for."""
     if pattern.kind == "target":
         label = Label(pattern.cell, pattern.package, pattern.name)
-        _declared(loader, label, "", "")
+        declaration(loader, label, "", "")
         return [label]
     if pattern.kind == "package":
         package = loader.package(pattern.cell, pattern.package)
@@ -75,7 +75,7 @@ def _named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
     return found
 
 
-def _declared(loader: Loader, label: Label, asked_by: str, where: str) -> Declared:
+def declaration(loader: Loader, label: Label, asked_by: str, where: str) -> Declared:
     """The declaration of a target; `asked_by` is the label of the target that depends on it, "" a person."""
     package = loader.package(label.cell, label.package)
     if package is None:
@@ -125,7 +125,7 @@ def _closure(loader: Loader, requested: Sequence[Label]) -> list[Declared]:
             continue
         path: list[tuple[Declared, list[DepRef]]] = []
         on_path: dict[Label, None] = {}
-        first = _declared(loader, root, "", "")
+        first = declaration(loader, root, "", "")
         path.append((first, first.deps()[::-1]))
         on_path[root] = None
         while path:
@@ -147,7 +147,7 @@ def _closure(loader: Loader, requested: Sequence[Label]) -> list[Declared]:
                     where=target.place,
                     remedy="remove one of these dependencies, or move what they share to a target of its own",
                 )
-            dep = _declared(loader, label, str(target.label), target.place)
+            dep = declaration(loader, label, str(target.label), target.place)
             path.append((dep, dep.deps()[::-1]))
             on_path[label] = None
     return ordered

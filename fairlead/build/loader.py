@@ -296,7 +296,7 @@ class Loader:
         if bare.startswith(PRELUDE) or (inside_prelude and text.startswith(":")):
             return PRELUDE + bare.removeprefix(PRELUDE).lstrip(":").replace(":", "/")
         folder = asked_by.rpartition("/")[0]
-        cell, package = self._cell_of(folder)
+        cell, package = self.cell_of(folder)
         label = parse_label(text, cell, package, self.config.cells)
         if ":" not in text:
             raise UsageError(
@@ -308,7 +308,7 @@ class Loader:
             )
         return f"{self.config.cells.path(label.cell, label.package)}/{label.name}".lstrip("/")
 
-    def _cell_of(self, folder: str) -> tuple[str, str]:
+    def cell_of(self, folder: str) -> tuple[str, str]:
         """The cell and package of a folder of the project."""
         best_cell, best = "", ""
         for cell, path in self.config.cells.folders.items():

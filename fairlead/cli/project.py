@@ -15,6 +15,7 @@ from fairlead.store import Store
 if TYPE_CHECKING:
     from fairlead.build.engine import Engine, Event
     from fairlead.build.plan import Plan
+    from fairlead.build.query.graph import DeclaredGraph
     from fairlead.build.sandbox import Requested
     from fairlead.build.tree import Tree
 
@@ -87,6 +88,12 @@ class Project:
         settings = BuckConfig.load(tree)
         known = [str(parse_pattern(text, "", self.package, settings.cells)) for text in patterns]
         return evaluate(tree, known, settings)
+
+    def graph(self, tree: Tree) -> DeclaredGraph:
+        """The targets as declared, to ask about; patterns are meant from where the person stands."""
+        from fairlead.build.query.graph import DeclaredGraph
+
+        return DeclaredGraph(tree, here=self.package)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

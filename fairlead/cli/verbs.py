@@ -31,6 +31,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("land", "fairlead.cli.land", "land reviewed diffs, or verify what has landed", True),
     Verb("serve", "fairlead.cli.serve", "run the server: repository, review, queue", True),
     Verb("why", "fairlead.cli.why", "say what an answer depends on, and what has changed"),
+    Verb("targets", "fairlead.cli.targets", "list targets with their rules and places"),
     Verb("review", "fairlead.cli.review", "comment on a diff, accept it, or ask for changes"),
     Verb("publish", "fairlead.cli.publish", "publish a built executable, pinned by digest"),
     Verb("login", "fairlead.cli.login", "sign in to a server from this machine"),
