@@ -73,6 +73,29 @@ def run(
     return result
 
 
+def read_at_most(
+    limit: int, args: Sequence[str], *, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> bytes | None:
+    """What `git ARGS` prints, or None if that is more than `limit` bytes: then git is stopped."""
+    process = subprocess.Popen(
+        ["git", *args],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment(env),
+    )
+    with process:
+        assert process.stdout is not None
+        data = process.stdout.read(limit + 1)
+        if len(data) > limit:
+            process.kill()
+            return None
+    if process.returncode != 0:
+        raise failure(args, Completed(process.returncode, b"", ""), cwd)
+    return data
+
+
 def failure(args: Sequence[str], result: Completed, cwd: Path | None) -> MachineryError:
     """A failed git command as an error for a person; values of `-c key=value` are not shown."""
     shown = " ".join(_redacted(args))

@@ -35,6 +35,22 @@ _PURE_MERGE = tuple(
     for word in ("-c", setting)
 )
 
+_NO_ATTRIBUTES = {"GIT_ATTR_NOSYSTEM": "1"}
+
+_LARGEST_FILE = 4 << 20  # bytes; a patch has no lines of larger ones
+_LONGEST_PATCH = 32 << 20  # bytes
+_MOST_LINES = 500_000
+
+
+def _pure_patch(largest: int) -> tuple[str, ...]:
+    """Settings of a patch: no attribute of the tree hides a file in it, and large files have no lines."""
+    settings = (
+        f"core.bigFileThreshold={largest}",
+        "core.attributesFile=/dev/null",
+        f"attr.tree={_EMPTY_TREE}",
+    )
+    return tuple(word for setting in settings for word in ("-c", setting))
+
 
 class Repo:
     """One repository, bare or with a work tree, named by its folder."""
@@ -164,6 +180,16 @@ class Repo:
             yield oid, out[end + 1 : end + 1 + size]
             at = end + 1 + size + 1
 
+    def sizes(self, oids: Iterable[str]) -> dict[str, int]:
+        """How many bytes each of these objects has."""
+        wanted = list(dict.fromkeys(oids))
+        if not wanted:
+            return {}
+        out = self.run(
+            "cat-file", "--batch-check=%(objectname) %(objectsize)", stdin=("\n".join(wanted) + "\n").encode()
+        ).text
+        return {oid: int(size) for oid, _, size in (row.partition(" ") for row in out.splitlines())}
+
     def changes(self, old: str, new: str, *, renames: bool = False) -> list[Change]:
         """The paths that differ between two commits or trees, in order of path."""
         flag = "--find-renames" if renames else "--no-renames"
@@ -179,11 +205,21 @@ class Repo:
         return found
 
     def patch(self, old: str, new: str, *, context: int = 3, paths: Sequence[str] = ()) -> bytes:
-        """The unified diff between two commits or trees, renames found, no user settings applied."""
-        return self.run(
+        """The unified diff between two commits or trees, renames found, no settings or attributes applied.
+
+        A file of 4 MB or more has no lines in it, as if it were binary; in a patch that would be longer than
+        any reader bears, no file has.
+        """
+        words = (
             "diff-tree", "-r", "-p", "--full-index", "--find-renames", f"--unified={context}", "--no-color",
             "--no-ext-diff", "--no-textconv", "--src-prefix=a/", "--dst-prefix=b/", old, new, "--", *paths,
-        ).out  # fmt: skip
+        )  # fmt: skip
+        shown = command.read_at_most(
+            _LONGEST_PATCH, [*_pure_patch(_LARGEST_FILE), *words], cwd=self.path, env=_NO_ATTRIBUTES
+        )
+        if shown is None or shown.count(b"\n") > _MOST_LINES:
+            return self.run(*_pure_patch(1), *words, env=_NO_ATTRIBUTES).out
+        return shown
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `new` has `old` in its history (or is it)."""
@@ -223,7 +259,7 @@ class Repo:
         done = command.run(
             [*_PURE_MERGE, "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", left, right],
             cwd=self.git_dir(),
-            env={"GIT_ATTR_NOSYSTEM": "1"},
+            env=_NO_ATTRIBUTES,
             check=False,
         )
         if done.code not in (0, 1):

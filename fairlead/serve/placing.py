@@ -58,4 +58,6 @@ def _map(where: Path, old: str, new: str, path: str) -> tuple[str | None, LineMa
     old_lines, new_lines = count(sides[change.old_blob]), count(sides[change.new_blob])
     if file is None:  # only its mode or name changed
         return change.path, LineMap.same(new_lines)
+    if file.binary:  # or too large to compare by lines
+        return None, None
     return change.path, LineMap.of(file, old_lines, new_lines)

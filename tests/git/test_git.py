@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.errors import MachineryError, UsageError
-from fairlead.git import GITLINK, Person, Repo, add_trailer, trailers, values
+from fairlead.git import GITLINK, Person, Repo, add_trailer, repository, trailers, values
 from fairlead.git.measure import Measure
 from fairlead.git.objects import parse_person
 
@@ -209,3 +209,34 @@ def test_changed_paths_are_counted_as_git_lists_them(repo: Repo) -> None:
             assert measure.paths(*trees, 0) >= min(1, len(repo.changes(old, new)))
         with pytest.raises(MachineryError, match="there is no tree"):
             measure.paths("1" * 40, trees[0], 100)
+
+
+def test_a_patch_is_never_longer_than_can_be_read(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = commit(repo, "one", small="a\n", large="a\n" * 30)
+    second = commit(repo, "two", small="b\n", large="b\n" * 30)
+    assert b"+b" in repo.patch(first, second)
+    monkeypatch.setattr(repository, "_LARGEST_FILE", 50)
+    shown = repo.patch(first, second)
+    assert b"Binary files a/large and b/large differ" in shown and shown.count(b"+b\n") == 1
+    monkeypatch.setattr(repository, "_LONGEST_PATCH", 100)
+    shown = repo.patch(first, second)
+    assert b"a/large and b/large differ" in shown and b"a/small and b/small differ" in shown
+    monkeypatch.setattr(repository, "_LONGEST_PATCH", 10_000)
+    monkeypatch.setattr(repository, "_MOST_LINES", 3)
+    assert repo.patch(first, second) == shown
+    with pytest.raises(MachineryError):
+        repo.patch(first, "1" * 40)
+
+
+def test_attributes_hide_no_file_of_a_patch(repo: Repo, tmp_path: Path) -> None:
+    """Some versions of git read the attributes of a bare repository from its HEAD."""
+    first = commit(repo, "one", **{".gitattributes": "* -diff\n", "a": "a\n"})
+    second = commit(repo, "two", a="b\n")
+    bare = Repo.clone(str(repo.path), tmp_path / "bare", bare=True)
+    assert b"+b" in bare.patch(first, second)
+
+
+def test_sizes(repo: Repo) -> None:
+    commit(repo, "one", a="12345", b="")
+    oids = {entry.path: entry.oid for entry in repo.entries("HEAD")}
+    assert repo.sizes(oids.values()) == {oids["a"]: 5, oids["b"]: 0} and repo.sizes([]) == {}

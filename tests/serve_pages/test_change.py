@@ -122,7 +122,7 @@ def test_every_kind_of_change_says_what_it_is(tree: Tree) -> None:
     }  # fmt: skip
     assert found["new name"].notes == ("moved without a change of its lines",)
     assert found["run"].notes == ("mode 100644 to 100755",)
-    assert found["bin"].notes == ("a binary file; its lines cannot be shown",)
+    assert found["bin"].notes == ("a binary file, or too much to show: its lines are not on this page",)
     assert found["empty"].notes == ("an empty file",)
 
 

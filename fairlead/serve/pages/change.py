@@ -19,6 +19,8 @@ from fairlead.serve.records.values import Version
 from fairlead.ship import hunks, intraline
 
 CHUNK = 200  # rows that a browser lays out at once
+MOST_BYTES = 32 << 20  # of files read for one page
+_FEW = 8  # files that are read without asking how large they are: at most 4 MB each
 MOST_LINES = 4000  # changed lines of one page; files beyond are shown when asked for
 
 Side = Literal["old", "new"]
@@ -103,7 +105,7 @@ class Text:
                 wanted.append((file.old_blob, file.old_path))
             if file.status != "deleted":
                 wanted.append((file.new_blob, file.new_path))
-        self._lines = highlighter.many(wanted, repo.blobs)
+        self._lines = highlighter.many(_within(repo, wanted), repo.blobs)
 
     def excerpt(self, blob: str, path: str, start: int, end: int) -> tuple[tuple[int, Markup], ...]:
         """At most four lines of a file of the change; () if it is not one whose lines are known."""
@@ -116,6 +118,18 @@ class Text:
         if 0 < number <= len(lines) and "".join(text for _, text in lines[number - 1]) == expected:
             return lines[number - 1]
         return (("", expected),) if expected else ()
+
+
+def _within(repo: Repo, wanted: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """As many of the blobs, in their order, as may be in memory together; lines of others stay plain."""
+    if len(wanted) <= _FEW:
+        return wanted
+    sizes, left, found = repo.sizes(blob for blob, _ in wanted), MOST_BYTES, []
+    for one in wanted:
+        left -= sizes[one[0]]
+        if left >= 0:
+            found.append(one)
+    return found
 
 
 def show(
@@ -170,7 +184,7 @@ def _notes(file: hunks.FileDiff) -> Iterable[str]:
     if file.submodule:
         yield "a submodule: what changes is the commit it pins"
     if file.binary:
-        yield "a binary file; its lines cannot be shown"
+        yield "a binary file, or too much to show: its lines are not on this page"
     if file.status in ("added", "deleted") and not file.hunks and not file.binary:
         yield "an empty file"
 
