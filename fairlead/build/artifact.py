@@ -6,6 +6,7 @@ outputs and toolchains that it names. So an action can only read what its comman
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 from fairlead.build.dialect.fault import DialectError
 from fairlead.build.dialect.values import List, Native, Struct, check_text, text_of, type_name
 from fairlead.build.label import Label
-from fairlead.build.plan import GEN, toolchain_file
+from fairlead.build.plan import GEN, PATH, toolchain_file
 
 
 class Artifact(Native):
@@ -125,7 +126,11 @@ def check_path(path: object) -> str:
         raise DialectError(
             f"{text_of(path, quoted=True)} is no path inside a folder", remedy="such as a/b.txt"
         )
-    return check_text(path)
+    if len(path) > PATH or any(len(os.fsencode(part)) > 255 for part in check_text(path).split("/")):
+        raise DialectError(
+            f"{path[:60]!r}... is longer than a path may be", remedy="255 bytes a name, 2048 in all"
+        )
+    return path
 
 
 @dataclass

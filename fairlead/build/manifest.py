@@ -10,6 +10,7 @@ followed; they may stand inside a folder, if they stay inside it, and are refuse
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from fairlead.errors import WorkFailed
+from fairlead.errors import FairleadError, WorkFailed
 from fairlead.store import Blobs, Record, atomic
 from fairlead.store.record import Part
 
@@ -230,7 +231,14 @@ def place(manifest: Manifest, target: Path, blobs: Blobs, *, link: bool, called:
                 case None:
                     make_folder(inner)
     except OSError as error:
-        raise atomic.failed(error, "write", called or target) from error
+        raise unplaced(error, "write", called or target) from error
+
+
+def unplaced(error: OSError, doing: str, path: Path) -> FairleadError:
+    """A failure to lay files out: of the disk, or of whoever gave a file a name that no disk takes."""
+    if error.errno == errno.ENAMETOOLONG:
+        return WorkFailed(f"a path is too long for this file system: {path}", remedy="use shorter names")
+    return atomic.failed(error, doing, path)
 
 
 def make_folder(path: Path) -> None:

@@ -46,7 +46,7 @@ def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
             atomic.remove(target)
         os.replace(temp, target)
     except OSError as error:
-        raise atomic.failed(error, "write", target) from error
+        raise manifest.unplaced(error, "write", target) from error
     finally:
         if os.path.lexists(temp):
             atomic.remove(temp)
@@ -75,7 +75,7 @@ def _make_folders(root: Path, folder: Path) -> None:
         try:
             at.mkdir(exist_ok=True)
         except OSError as error:
-            raise atomic.failed(error, "make the folder", at) from error
+            raise manifest.unplaced(error, "make the folder", at) from error
 
 
 def _signature(target: Path, content: Manifest) -> str:

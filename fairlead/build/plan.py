@@ -29,6 +29,9 @@ SCHEMA = "fairlead.plan/1"
 GEN = "fairlead-out/gen"
 """The folder, relative to the project root, under which every output of an action lies."""
 
+PATH = 2048
+"""The longest path in a plan, in characters: Linux takes 4096 bytes, with the project's place before it."""
+
 ActionKind: TypeAlias = Literal["run", "write", "copy", "link_tree"]
 KINDS: tuple[str, ...] = ("run", "write", "copy", "link_tree")
 

@@ -16,6 +16,7 @@ from fairlead.build.plan import (
     GEN,
     JSON,
     KINDS,
+    PATH,
     SCHEMA,
     Action,
     Plan,
@@ -172,6 +173,8 @@ def _label(value: str, where: str) -> str:
 
 
 def _path(value: str, where: str, *, made: bool | None) -> str:
+    if len(value) > PATH:
+        raise _refuse(where, f"{value[:80]!r}... is longer than a path may be")
     parts = value.split("/")
     if value.startswith("/") or any(part in ("", ".", "..") for part in parts):
         raise _refuse(where, f"{value!r} is no path inside the project")

@@ -81,7 +81,7 @@ class Stage:
             ):
                 manifest.make_folder(path)
         except OSError as error:
-            raise atomic.failed(error, "make the folder", self.root) from error
+            raise manifest.unplaced(error, "make the folder", self.root) from error
 
     def add(self, path: str, content: Manifest) -> None:
         """Put `content` at `path` of the project."""

@@ -655,3 +655,10 @@ def test_two_targets_never_make_one_file(tmp_path: Path, files: dict[str, str]) 
     with pytest.raises(UsageError, match=r"//a.* and //a.* both make fairlead-out/gen/a/__b__/") as error:
         plan(write(tmp_path, dict(files)))
     assert error.value.where.startswith("a/") and "rename" in error.value.remedy
+
+
+def test_names_that_no_disk_takes_are_refused(tmp_path: Path) -> None:
+    for number, name in enumerate(("'x' * 256", "'é' * 128", "'x/' * 1100 + 'y'")):
+        text = f"filegroup(name = 'a', srcs = {{{name}: 'f'}})"
+        with pytest.raises(UsageError, match="longer than a path may be"):
+            plan(write(tmp_path / str(number), {"BUCK": text, "f": ""}))

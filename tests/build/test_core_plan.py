@@ -122,6 +122,7 @@ TAMPERED: dict[str, Any] = {
     ),
     "the lock of another toolchain": lambda d: d["toolchains"][0].update(lock="main.py"),
     "attributes nested too deep": lambda d: by_label(d, "//:t")["attrs"].update(x=nested(200)),
+    "a path without an end": lambda d: by_category(d, "genrule").update(outputs=[GEN + "/a" * 100_000]),
     "requested but unknown": lambda d: d["requested"].append("//:nope"),
 }
 

@@ -492,6 +492,20 @@ def test_a_name_that_no_file_can_have(yard: Yard) -> None:
         yard.build(plan(action("h", "x" * 300, "true")))
 
 
+@pytest.mark.parametrize("path", ["x" * 300 + "/y", "/".join(["x" * 200] * 25)])
+def test_paths_that_no_disk_takes_are_the_projects_fault(yard: Yard, path: str) -> None:
+    """A worker tries again what is the machine's fault."""
+    yard.write("p/a.txt", "a")
+    tree = out("t", "tree")
+    entries = action(
+        "t", "tree", "", kind="link_tree", argv=(), entries={path: "p/a.txt"}, sources=("p/a.txt",),
+        directories=frozenset({tree}),
+    )  # fmt: skip
+    for step in (action("h", path, "true"), entries):
+        with pytest.raises(WorkFailed, match="too long"):
+            yard.build(plan(step))
+
+
 def test_programs_see_the_same_modes_under_every_umask(yard: Yard) -> None:
     yard.write("p/d/a.txt", "a")
     seen = set()
