@@ -67,8 +67,8 @@ def test_a_wrong_option_is_told_the_nearest_and_json_errors_are_json() -> None:
 def test_config_prints_every_setting_with_its_source() -> None:
     done = fairlead("config", "--json")
     rows = {row["name"]: row for row in json.loads(done.stdout)["settings"]}
-    assert rows["ship.trunk"]["value"] == "main" and rows["ship.trunk"]["source"] == "default"
-    assert fairlead("config", "ship.trunk").stdout == "main\n"
+    assert rows["ship.remote"]["value"] == "origin" and rows["ship.remote"]["source"] == "default"
+    assert fairlead("config", "ship.remote").stdout == "origin\n"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
