@@ -44,6 +44,7 @@ CSRF_HEADER = "x-csrf-token"
 
 _N, _R, _P = 1 << 14, 8, 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,38}")
+_LONGEST_NAME = 40  # one more than a person's name may have
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -158,6 +159,7 @@ class Throttle:
         self._wrong: dict[str, tuple[int, float]] = {}
 
     def check(self, name: str) -> None:
+        name = name[:_LONGEST_NAME]
         with self._lock:
             count, last = self._wrong.get(name, (0, 0.0))
         left = last + min(60.0, 2.0 ** (count - 5)) - time.monotonic() if count >= 5 else 0.0
@@ -168,6 +170,7 @@ class Throttle:
             )
 
     def record(self, name: str, right: bool) -> None:
+        name = name[:_LONGEST_NAME]  # strangers send names of megabytes
         with self._lock:
             if right:
                 self._wrong.pop(name, None)

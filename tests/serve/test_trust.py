@@ -308,6 +308,15 @@ def test_guessing_passwords_is_slowed_down() -> None:
     throttle.check("a")
 
 
+def test_names_of_megabytes_are_not_remembered() -> None:
+    throttle = auth.Throttle()
+    for number in range(6):
+        throttle.record("x" * 1_000_000 + str(number), False)
+    assert [len(name) for name in throttle._wrong] == [40]
+    with pytest.raises(Forbidden):
+        throttle.check("x" * 1_000_000)
+
+
 def test_secrets_are_not_in_the_database(
     here: Site, team: tuple[Person, Person, Clone], worker: Worker
 ) -> None:
