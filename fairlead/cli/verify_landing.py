@@ -64,6 +64,13 @@ def run(repo: Repo, span: str, keys: Path, *, as_json: bool = False, demand: Set
             remedy="fetch it once from the server you trust: curl SERVER/api/keys > FILE",
         ) from None
     commits = repo.commits(span, first_parent=True)
+    old, _, new = (end or "HEAD" for end in span.partition(".."))
+    if not repo.is_ancestor(old, new):
+        # git would list what `new` has beside `old`, often nothing at all, and nothing is not a good answer.
+        swapped = (
+            f"swap them: {new}..{old}" if repo.is_ancestor(new, old) else "name two commits of one trunk"
+        )
+        raise UsageError(f"{old} is not in the history of {new}", where=str(repo.path), remedy=swapped)
     envelopes = stored(repo, [commit.oid for commit in commits])
     reports = [
         verify(facts(repo, commit, envelopes.get(commit.oid)), envelopes.get(commit.oid), keyring, demand)

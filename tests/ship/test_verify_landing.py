@@ -169,6 +169,12 @@ def test_an_empty_range_is_no_fault(place: Place, capsys: pytest.CaptureFixture[
     assert "no commits in that range" in capsys.readouterr().out
 
 
+def test_a_range_the_wrong_way_round_is_no_good_answer(place: Place) -> None:
+    with pytest.raises(UsageError, match="is not in the history of") as caught:
+        place.verify(f"origin/main..{place.seed}")
+    assert caught.value.remedy == f"swap them: {place.seed}..origin/main"
+
+
 @pytest.mark.parametrize("span", ["HEAD", "HEAD...HEAD~1", "nothing..HEAD", "--all..HEAD"])
 def test_what_is_no_range_is_refused(place: Place, span: str) -> None:
     with pytest.raises(UsageError) as caught:
