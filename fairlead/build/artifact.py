@@ -15,7 +15,7 @@ from typing import Any
 from fairlead.build.dialect.fault import DialectError
 from fairlead.build.dialect.values import List, Native, Struct, check_text, text_of, type_name
 from fairlead.build.label import Label
-from fairlead.build.plan import GEN, PATH, toolchain_file
+from fairlead.build.plan import GEN, PATH, toolchain_file, toolchains_named
 
 
 class Artifact(Native):
@@ -280,9 +280,21 @@ def render_all(items: Any, found: Found) -> tuple[str, ...]:
 def command(items: Any, found: Found) -> tuple[str, ...]:
     """`render_all` of a command line: a program at the project's root is not looked for in PATH."""
     words = render_all(items, found)
+    check_toolchains(words, found)
     if words and "/" not in words[0] and words[0] in found.sources:
         return (f"./{words[0]}", *words[1:])
     return words
+
+
+def check_toolchains(words: Iterable[str], found: Found) -> None:
+    """Raise for a text that only looks like a toolchain's file: nobody knows which one is meant."""
+    for word in words:
+        for name in toolchains_named(word):
+            if name not in found.toolchains:
+                raise DialectError(
+                    f"{word[:80]!r} names a file of the toolchain {name}, which is not among what is used",
+                    remedy="take the file from the toolchain's provider",
+                )
 
 
 def paths(artifacts: Iterable[BuildArtifact]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from fairlead.build.artifact import (
     SourceArtifact,
     ToolchainFile,
     check_path,
+    check_toolchains,
     command,
     flat,
     output_path,
@@ -290,6 +291,7 @@ def environment(env: Any, found: Found) -> dict[str, str]:
         if not isinstance(name, str) or not name or "=" in name or "\0" in name:
             raise DialectError(f"{text_of(name, quoted=True)} is no name of an environment variable")
         made[name] = " ".join(render_all(value, found))
+    check_toolchains(made.values(), found)
     return dict(sorted(made.items()))
 
 

@@ -662,3 +662,29 @@ def test_names_that_no_disk_takes_are_refused(tmp_path: Path) -> None:
         text = f"filegroup(name = 'a', srcs = {{{name}: 'f'}})"
         with pytest.raises(UsageError, match="longer than a path may be"):
             plan(write(tmp_path / str(number), {"BUCK": text, "f": ""}))
+
+
+@pytest.mark.parametrize(
+    "attribute", ["cmd = '{toolchain://:x}/y'", "cmd = '', env = {'A': '{toolchain://:x}'}"]
+)
+def test_a_text_that_looks_like_a_toolchain_is_refused(tmp_path: Path, attribute: str) -> None:
+    with pytest.raises(UsageError, match="toolchain //:x, which is not among what is used"):
+        plan(write(tmp_path, {"BUCK": f"genrule(name = 'a', out = 'o', {attribute})"}))
+
+
+def test_no_value_shows_where_it_is_in_memory(tmp_path: Path) -> None:
+    text = """
+P = provider(fields = ["x"])
+def f():
+    pass
+def _impl(ctx):
+    values = [
+        f, P, P(x = f), ctx, ctx.actions, ctx.attrs, ctx.label, ctx.actions.write, json, attrs, typing.Any,
+        native, partial(f, 1), cmd_args(), rule, attrs.string(), set(["a"]), {"a": 1}.items(), range(2), len,
+    ]
+    texts = [str(value) + repr(value) for value in values]
+    return [DefaultInfo(default_output = ctx.actions.write("o", texts))]
+r = rule(impl = _impl, attrs = {})
+"""
+    made = plan(write(tmp_path, {"r.bzl": text, "BUCK": "load(':r.bzl', 'r')\nr(name = 'a')"}))
+    assert " at 0x" not in (made.actions[0].content or "")

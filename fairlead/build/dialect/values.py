@@ -255,6 +255,9 @@ class Native:
     def _type_name(self) -> str:
         return type(self).TYPE
 
+    def __str__(self) -> str:
+        return f"<{type(self).TYPE}>"  # not where it is in memory: a text may end up in a key
+
     def _freeze(self) -> None:
         """Make this value unchangeable, with all that it holds. Most values of ours never change."""
 
