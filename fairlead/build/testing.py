@@ -93,6 +93,12 @@ class Verdicts:
                 "interpreters": dict(interpreters),
             }
             self.store.results.put("verdict", result.key, json.dumps(value).encode())
+            self.store.results.put("passed", result.label, result.key.encode())
+
+    def last(self, label: str) -> str | None:
+        """The key at which the target was last run and passed."""
+        data = self.store.results.get("passed", label)
+        return None if data is None else data.decode()
 
     def forget(self, key: str) -> None:
         """Drop the pass of that key."""

@@ -138,6 +138,21 @@ def engine(args: argparse.Namespace, project: Project, store: Store, tree: Tree,
     )
 
 
+def has_passed(store: Store, plan: Plan, label: str, key: str) -> bool:
+    """Whether the test `label` has a pass at that key which counts on this machine."""
+    from fairlead.build import toolchain
+    from fairlead.build.testing import Verdicts
+
+    test = plan.targets[label].test
+    if test is None:
+        return False
+    try:
+        interpreters = toolchain.versions(plan.toolchains, test.toolchains)
+    except UsageError:  # an interpreter has gone: the run will say so
+        return False
+    return Verdicts(store).get(label, key, enforced="none", interpreters=interpreters) is not None
+
+
 def show(event: Event) -> None:
     """One line for something that the engine did."""
     from fairlead.cli import terminal

@@ -72,18 +72,9 @@ def why_target(text: str, *, as_json: bool) -> int:
 
 def _state(store: Store, plan: Plan, label: str, key: str) -> str:
     """Whether a test would have to run."""
-    from fairlead.build import toolchain
-    from fairlead.build.testing import Verdicts
-
-    test = plan.targets[label].test
-    if test is None:
+    if plan.targets[label].test is None:
         return "no test"
-    try:
-        interpreters = toolchain.versions(plan.toolchains, test.toolchains)
-    except UsageError:
-        return "no pass"
-    found = Verdicts(store).get(label, key, enforced="none", interpreters=interpreters)
-    return "no pass" if found is None else "passed"
+    return "passed" if project.has_passed(store, plan, label, key) else "no pass"
 
 
 _STATES = {"passed": "passed with this key", "no pass": "no pass with this key", "no test": "not a test"}

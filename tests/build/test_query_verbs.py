@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.build.test_build_verbs import Clone
+from tests.build.test_build_verbs import LIB, Clone
 
 
 @pytest.fixture
@@ -49,3 +49,136 @@ def test_targets_refuses_what_is_not_there(clone: Clone) -> None:
     assert "did you mean //lib:upper" in err
     error = json.loads(clone.run("targets", "//libs:", "--json", code=2)[1])
     assert "//lib:" in error["remedy"]
+
+
+# -- affected
+
+
+def rows(document: dict[str, object]) -> list[dict[str, object]]:
+    found = document["targets"]
+    assert isinstance(found, list)
+    return found
+
+
+def test_affected_between_two_commits_names_the_files(clone: Clone) -> None:
+    first = clone.git("rev-parse", "HEAD").strip()
+    clone.write("lib/words.txt", "one\ntwo\nthree\n")
+    clone.write("lib/notes.txt", "in no key\n")
+    clone.commit("a word")
+    clone.write("lib/words.txt", "not committed\n")
+    out, err = clone.run("affected", "HEAD~1..HEAD")
+    assert out.splitlines() == [
+        "changed  //lib:has_one",
+        "         lib/words.txt changed (//lib:upper)",
+        "changed  //lib:has_two",
+        "         lib/words.txt changed (//lib:upper)",
+    ]
+    assert "2 of 2 tests affected" in err
+    found = rows(clone.json("affected", f"{first}..", "--all"))
+    assert [row["label"] for row in found] == [
+        "//lib:count",
+        "//lib:has_one",
+        "//lib:has_two",
+        "//lib:upper",
+    ]
+    assert [row["test"] for row in found] == [False, True, True, False]
+    keys = {str(row["label"]): row["new"] for row in found}
+    clone.git("checkout", "--quiet", "lib/words.txt")
+    assert json.loads(clone.run("why", "//lib:has_one", "--json")[0])["key"] == keys["//lib:has_one"]
+    assert clone.run("affected", "HEAD..HEAD")[0] == ""
+
+
+def test_affected_leaves_the_work_tree_alone(clone: Clone) -> None:
+    clone.write("lib/words.txt", "three\n")
+    clone.commit("three")
+    clone.write("lib/BUCK", "this is broken(\n")
+    before = clone.git("status", "--short")
+    assert clone.run("affected", "HEAD~1..HEAD")[0].count("changed  ") == 2
+    assert clone.git("status", "--short") == before and not (clone.root / "fairlead-out/gen").exists()
+
+
+def test_affected_names_new_and_removed_tests_and_other_parts(clone: Clone) -> None:
+    more = 'sh_test(name = "more", test = "check.sh", args = ["ONE"], deps = [":upper"])\n'
+    text = LIB.replace('"has_two"', '"has_deux"').replace('args = ["ONE"]', 'args = ["TWO"]')
+    clone.write("lib/BUCK", "# a comment moves nothing\n" + text + more)
+    clone.commit("other tests")
+    found = {str(row["label"]): row for row in rows(clone.json("affected", "HEAD~1..HEAD"))}
+    assert {label: row["state"] for label, row in found.items()} == {
+        "//lib:has_deux": "new",
+        "//lib:has_one": "changed",
+        "//lib:has_two": "removed",
+        "//lib:more": "new",
+    }
+    causes = found["//lib:has_one"]["causes"]
+    assert isinstance(causes, list)
+    assert [(cause["part"], cause["file"], cause["old"], cause["new"]) for cause in causes] == [
+        (["attributes", "args"], None, ["ONE"], ["TWO"])
+    ]
+
+
+def test_affected_follows_the_chain_to_the_rule_file(clone: Clone) -> None:
+    rule = "def _up(ctx):\n    out = ctx.actions.write('up', '%s')\n"
+    rule += "    return [DefaultInfo(default_output = out)]\n\n"
+    rule += "up = rule(impl = _up, attrs = {})\n"
+    clone.write("up.bzl", rule % "a")
+    clone.write("lib/BUCK", 'load("//:up.bzl", "up")\nup(name = "up")\n' + LIB.replace('":upper"]', '":up"]'))
+    clone.commit("a rule")
+    clone.write("up.bzl", rule % "b")
+    clone.commit("another rule")
+    out, _ = clone.run("affected", "HEAD~1..HEAD")
+    assert out.count("         up.bzl changed (//lib:up)\n") == 2 and "steps" not in out
+
+
+def test_affected_without_a_range_is_what_a_test_would_run(clone: Clone) -> None:
+    assert clone.run("affected")[0] == ""  # HEAD and the disk are the same
+    clone.write("lib/words.txt", "one\ntwo\nthree\n")
+    assert clone.run("affected")[0].count("lib/words.txt changed") == 2
+    clone.run("test", "//lib:has_one")
+    out, _ = clone.run("affected")
+    assert "//lib:has_one" not in out and "//lib:has_two" in out
+    clone.commit("the same words")
+    clone.run("test", "//...")
+    clone.write("lib/check.sh", "#!/bin/sh\nexit 1\n")
+    assert clone.run("affected")[0].count("lib/check.sh changed") == 2
+    clone.run("test", "//...", code=1)
+    assert clone.run("affected")[0].count("lib/check.sh changed") == 2  # a failure is no passed state
+    clone.git("checkout", "--quiet", "lib/check.sh")
+    assert clone.run("affected")[0] == ""
+
+
+def test_affected_with_one_commit_and_from_where_it_left(clone: Clone) -> None:
+    clone.git("checkout", "--quiet", "-b", "side")
+    clone.write("lib/words.txt", "one\ntwo\nside\n")
+    clone.commit("side")
+    clone.git("checkout", "--quiet", "main")
+    clone.write("lib/check.sh", '#!/bin/sh\n# main\ngrep -q "$1" fairlead-out/gen/lib/__upper__/upper.txt\n')
+    clone.commit("main")
+    assert "check.sh" in clone.run("affected", "main..side")[0]
+    out, _ = clone.run("affected", "main...side")
+    assert "check.sh" not in out and "words.txt" in out
+    clone.write("lib/words.txt", "on disk\n")
+    out, _ = clone.run("affected", "main")
+    assert "check.sh" not in out and out.count("words.txt") == 2
+
+
+def test_affected_without_a_repository_or_before_the_project_began(tmp_path: Path) -> None:
+    clone = Clone(tmp_path / "clone")
+    (clone.root / "lib/BUCK").unlink()
+    clone.commit("no targets")
+    clone.write("lib/BUCK", LIB)
+    clone.commit("targets")
+    assert clone.run("affected", "HEAD~1..HEAD")[0].count("new ") == 2
+    assert clone.run("affected", "HEAD..HEAD~1")[0].count("removed  //lib:") == 2
+    (clone.root / ".git").rename(tmp_path / "git")
+    assert clone.run("affected")[0].count("new ") == 2
+    clone.run("test", "//...")
+    assert clone.run("affected")[0] == ""
+
+
+def test_affected_says_in_which_commit_a_file_is_broken(clone: Clone) -> None:
+    clone.write("lib/BUCK", "genrule(\n")
+    clone.commit("broken")
+    _, err = clone.run("affected", "HEAD~1..HEAD", code=2)
+    assert "lib/BUCK" in err and clone.git("rev-parse", "HEAD").strip() in err
+    _, err = clone.run("affected", "nowhere..HEAD", code=2)
+    assert "nowhere" in err

@@ -78,6 +78,10 @@ class DeclaredGraph:
             found = self._nodes[label] = self._node(declaration(self._loader, parsed, by, where))
         return found
 
+    def has_packages(self) -> bool:
+        """Whether there is any package at all."""
+        return any(True for _ in self._loader.packages_below("", ""))
+
     def owners(self, path: str) -> list[str]:
         folder = self._loader.owner(path.rpartition("/")[0])
         cell, package = self._loader.cell_of(folder)

@@ -1,0 +1,165 @@
+"""List the tests that a change can affect: those whose key differs, each with what differs.
+
+`fairlead affected A..B` compares two commits in git's object store, whatever is on disk; with A...B, B with
+the point where it left A; with one commit A, the files on disk with A. Without a range the files on disk are
+compared with the last state that passed here, test by test, or with HEAD for a test that never has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fairlead.cli import project, terminal
+from fairlead.errors import FairleadError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fairlead.build.plan import Plan
+    from fairlead.build.query.affected import Affected
+    from fairlead.build.tree import Tree
+    from fairlead.store import Record, Store
+
+_SHOWN = 5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "range", nargs="?", metavar="A..B", help="two commits; default: the last pass (or HEAD) and the disk"
+    )
+    parser.add_argument("--all", action="store_true", help="list all targets, not the tests alone")
+
+
+@dataclass(frozen=True)
+class Side:
+    """One state of the project. `name` is a commit's id, or "files on disk"."""
+
+    name: str
+    plan: Plan
+    records: Mapping[str, Record]
+
+    def is_test(self, label: str) -> bool:
+        return label in self.plan.targets and self.plan.targets[label].test is not None
+
+
+def run(args: argparse.Namespace) -> int:
+    here = project.Project.find()
+    store = here.store()
+    if args.range is None:
+        now = side(here, here.disk(), "files on disk")
+        head = _commit(here, store, "HEAD", optional=True)
+        before = "the last pass, or HEAD"
+        found = since_pass(store, head, now)
+    else:
+        head, now = sides(here, store, args.range)
+        before = head.name
+        found = between(head, now)
+    if not args.all:
+        found = [item for item in found if now.is_test(item.label) or head.is_test(item.label)]
+    if args.json:
+        rows = [
+            {
+                "label": item.label,
+                "state": item.state,
+                "test": now.is_test(item.label) or head.is_test(item.label),
+                "old": item.old,
+                "new": item.new,
+                "causes": [cause.to_json() for cause in item.causes],
+            }
+            for item in found
+        ]
+        document = {"schema": "fairlead.affected/1", "from": before, "to": now.name, "targets": rows}
+        print(json.dumps(document, indent=2))
+        return 0
+    for item in found:
+        terminal.say(f"{item.state:<7}  {item.label}")
+        for cause in item.causes[:_SHOWN]:
+            terminal.say(f"         {cause.text()}")
+        if len(item.causes) > _SHOWN:
+            terminal.say(f"         and {len(item.causes) - _SHOWN} more; --json names them all")
+    kinds = now.records if args.all else [label for label in now.records if now.is_test(label)]
+    left = [item for item in found if item.state != "removed"]
+    noun = "target" if args.all else "test"
+    terminal.note(f"{len(left)} of {project.counted(len(kinds), noun)} affected")
+    return 0
+
+
+def side(here: project.Project, tree: Tree, name: str) -> Side:
+    """The keys of all targets of a tree; a tree without any package has none."""
+    from fairlead.build.key import Platform, target_records
+    from fairlead.build.plan import Plan
+    from fairlead.build.query.graph import DeclaredGraph
+
+    if not DeclaredGraph(tree).has_packages():
+        return Side(name, Plan({}, (), {}), {})
+    try:
+        plan = here.plan(tree, ["//..."])
+        return Side(name, plan, target_records(plan, tree, Platform.here()))
+    except FairleadError as error:
+        error.where = f"{error.where}, in {name}" if error.where else name
+        raise
+
+
+def sides(here: project.Project, store: Store, span: str) -> tuple[Side, Side]:
+    """Both states that a range names."""
+    from fairlead.git import Repo
+
+    first, dots, second = span.partition("...") if "..." in span else span.partition("..")
+    old = first or "HEAD"
+    if not dots:
+        return _commit(here, store, old), side(here, here.disk(), "files on disk")
+    new = second or "HEAD"
+    if dots == "...":
+        repo = Repo.discover(here.root)
+        base = repo.merge_base(repo.rev(old), repo.rev(new))
+        if base is None:
+            raise UsageError(f"{old} and {new} have no commit in common", where=span, remedy="use A..B")
+        old = base
+    return _commit(here, store, old), _commit(here, store, new)
+
+
+def _commit(here: project.Project, store: Store, name: str, *, optional: bool = False) -> Side:
+    """A commit's state; with `optional`, an empty one where there is no repository or no such commit."""
+    from fairlead.build.plan import Plan
+    from fairlead.git import Repo
+
+    try:
+        oid = Repo.discover(here.root).rev(name)
+        tree = here.commit(oid, store)
+    except UsageError:
+        if not optional:
+            raise
+        return Side(name, Plan({}, (), {}), {})
+    return side(here, tree, oid)
+
+
+def between(old: Side, new: Side) -> list[Affected]:
+    """What differs between two states."""
+    from fairlead.build.query.affected import compare
+
+    return compare(old.records, new.records)
+
+
+def since_pass(store: Store, head: Side, now: Side) -> list[Affected]:
+    """What differs from the last pass of each test, and from HEAD for what has none."""
+    from fairlead.build.query.affected import Comparison
+    from fairlead.build.testing import Verdicts
+
+    by_key = {record.key: record for known in (head, now) for record in known.records.values()}
+    comparison = Comparison(lambda key: by_key.get(key) or store.get_record(key))
+    verdicts = Verdicts(store)
+    found: list[Affected] = []
+    for label in sorted(head.records.keys() | now.records.keys()):
+        old, new = head.records.get(label), now.records.get(label)
+        if new is not None and now.is_test(label):
+            if project.has_passed(store, now.plan, label, new.key):
+                continue
+            last = verdicts.last(label)
+            old = (store.get_record(last) if last is not None else None) or old
+        item = comparison.target(label, old, new)
+        if item is not None:
+            found.append(item)
+    return found
