@@ -123,15 +123,30 @@ def _work_on(state: State, hosted: Hosted) -> bool:
         if step is None:
             return False
         entry = rows[step.n]
-        if isinstance(step, schedule.Start):
-            _start(state, hosted, repo, entry, tip)
-        elif isinstance(step, schedule.Restart):
-            _restart(state, entry)
-        elif isinstance(step, schedule.Refuse):
-            _refuse(state, entry, [Reason(step.reason.code, step.reason.text, step.reason.subject)])
-        else:
-            return _judge(state, hosted, repo, entry)
-        return True
+        try:
+            return _take(state, hosted, repo, entry, step, tip)
+        except FairleadError:
+            raise  # a full disk, say: the queue waits until it is mended
+        except Exception:
+            if entry.state == "landing":
+                raise
+            log.exception("D%s leaves the queue by an error that was not expected", entry.diff)
+            text = "the server met an error that it did not expect; its log has the details"
+            _refuse(state, entry, [Reason("error", text, f"D{entry.diff}")])
+            return True
+
+
+def _take(state: State, hosted: Hosted, repo: Repo, entry: QueueEntry, step: schedule.Step, tip: str) -> bool:
+    """Do what the schedule says about an entry; whether anything was done."""
+    if isinstance(step, schedule.Start):
+        _start(state, hosted, repo, entry, tip)
+    elif isinstance(step, schedule.Restart):
+        _restart(state, entry)
+    elif isinstance(step, schedule.Refuse):
+        _refuse(state, entry, [Reason(step.reason.code, step.reason.text, step.reason.subject)])
+    else:
+        return _judge(state, hosted, repo, entry)
+    return True
 
 
 def _below_numbers(c: Connection, entry: QueueEntry) -> tuple[int, ...]:

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from fairlead.errors import FairleadError, WorkFailed
+from fairlead.git import Repo
+from fairlead.serve import judgement
+from fairlead.serve.records.values import QueueEntry, Version
 from fairlead.ship import evidence
-from fairlead.ship.values import Settings
+from fairlead.ship.values import Candidate, Settings
 from tests.serve.harness import Clone, Site, seeded, site, wait_for
 
 T, U = "//:t", "//:u"
@@ -166,6 +169,24 @@ def test_a_weakly_enforced_pass_does_not_count(team: Team) -> None:
     team.worker.hand_in(job, team.worker.verdict(T, "k", enforced="none"))
     team.worker.finish(job)
     assert "weaker enforcement than namespace" in team.ended(number)["reasons"][0]["text"]
+
+
+def test_a_diff_that_breaks_the_server_leaves_the_queue(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = judgement.candidate_of
+    one, other = team.accepted({"one.txt": "1\n"}, "one"), team.accepted({"other.txt": "2\n"}, "other")
+
+    def broken(repo: Repo, entry: QueueEntry, version: Version) -> Candidate:
+        if entry.diff == one:
+            raise ValueError("nobody thought of this")
+        return real(repo, entry, version)
+
+    monkeypatch.setattr(judgement, "candidate_of", broken)
+    team.author.land(one)
+    team.author.land(other)
+    for _ in range(2):
+        team.worker.do(team.worker.lease(), team.here.repo, {})
+    assert "an error that it did not expect" in team.ended(one)["reasons"][0]["text"]
+    assert team.ended(other)["state"] == "landed"
 
 
 def test_a_conflict_in_a_path_that_is_no_text_stops_nobody_else(team: Team) -> None:
