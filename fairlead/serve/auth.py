@@ -242,6 +242,13 @@ def register(records: Records, code: str, name: str, public_key: str) -> str:
             )
         worker = people.worker_by_name(c, name)
         if worker is None:
+            known = next((one for one in people.workers(c) if one.public_key == public_key), None)
+            if known is not None:
+                state = ", which was revoked" if known.revoked else ""
+                raise WorkFailed(
+                    f"this key is that of the worker {known.name}{state}",
+                    remedy="start with an empty state folder: a worker makes a key of its own there",
+                )
             worker = people.add_worker(c, name, public_key)
             events.append(c, "worker.registered", {"worker": name})
         elif worker.public_key != public_key or worker.revoked is not None:

@@ -8,6 +8,7 @@ number of its lease, so a worker whose lease has passed to another is refused.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 
@@ -20,6 +21,8 @@ from fairlead.serve.state import State
 from fairlead.ship import decide
 from fairlead.ship.values import KeyStatement, Signed, Verdict, worker_principal
 from fairlead.store import crashpoint
+
+_NAME = re.compile(r"[0-9]{1,18}-[0-9]{1,9}")
 
 VERDICT_RECORDED = crashpoint.declare(
     "serve.verdict.recorded", "the verdicts are in the database; the worker was not told"
@@ -47,7 +50,7 @@ def offer(state: State, worker: Worker) -> dict[str, object] | None:
 def _held(c: Connection, worker: Worker, name: str) -> Job:
     """The job that `name` means, if this worker holds this very lease of it."""
     number, _, lease = name.partition("-")
-    job = jobs.get(c, int(number)) if number.isdecimal() and lease.isdecimal() else None
+    job = jobs.get(c, int(number)) if _NAME.fullmatch(name) else None
     if job is None:
         raise NotFound(f"there is no job {name}", remedy="lease one first")
     if job.state != "leased" or job.worker != worker.name or job.lease != int(lease):

@@ -58,6 +58,8 @@ def parse_canonical(data: bytes, what: str) -> Mapping[str, object]:
     try:
         value = json.loads(data.decode("ascii"))
         same = isinstance(value, dict) and canonical(value) == data
+        if b"\\ud" in data:  # half of a surrogate pair is ASCII here, but no text that could be kept or shown
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         same = False
     if not same:

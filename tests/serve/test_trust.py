@@ -234,7 +234,7 @@ def test_an_enrolment_code_works_once_and_not_for_ever(here: Site) -> None:
 
 
 def test_a_revoked_worker_is_out_at_once_and_its_line_has_an_end(here: Site) -> None:
-    gone = here.worker("gone")
+    gone = here.worker("departed")
     with here.records.write() as c:
         people.revoke_worker(c, "gone")
     with pytest.raises(FairleadError, match="unknown, expired or revoked"):
@@ -243,6 +243,21 @@ def test_a_revoked_worker_is_out_at_once_and_its_line_has_an_end(here: Site) -> 
     assert lines[0].startswith('server namespaces="fairlead-evidence" ssh-ed25519 ')
     mine = next(line for line in lines if line.startswith("worker:gone "))
     assert "valid-before=" in mine and 'namespaces="fairlead-verdict,fairlead-keys"' in mine
+
+
+def test_a_revoked_key_does_not_come_back_under_another_name(here: Site) -> None:
+    gone = here.worker("gone")
+    with here.records.write() as c:
+        people.revoke_worker(c, "departed")
+    key = gone.signer.public.text()
+    with pytest.raises(WorkFailed, match="that of the worker departed, which was revoked"):
+        auth.register(here.records, auth.enrolment(here.records), "again", key)
+
+
+def test_jobs_of_no_such_name_are_not_there(worker: Worker, job: Any) -> None:
+    for name in ("9" * 400 + "-1", "1-" + "9" * 30, "%D9%A1-1", "1", "-1-1"):
+        with pytest.raises(FairleadError, match="there is no job"):
+            hand_in(worker, {"id": name})
 
 
 def test_invitations_work_once(here: Site) -> None:

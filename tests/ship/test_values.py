@@ -81,6 +81,7 @@ GOOD = json.loads(Verdict("//a:b", "k", "pass", "local", "namespace", "f0", 1.5)
         canonical({**GOOD, "more": 1}),
         canonical({k: v for k, v in GOOD.items() if k != "log"}),
         canonical({**GOOD, "seconds": 1}).replace(b'"seconds":1', b'"seconds":1.50'),
+        canonical({**GOOD, "label": "//:\ud800"}),  # half of a surrogate pair
         canonical({**GOOD, "seconds": 2}),  # 2.0 is the one spelling
         canonical({**GOOD, "seconds": -1.0}),
         canonical({**GOOD, "seconds": True}),
