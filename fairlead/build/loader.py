@@ -109,6 +109,8 @@ class Package:
             for file in self._loader.files(self._folder)
             if file.startswith(f"{text}/")
         )
+        if not inside:  # git has no empty folders; a submodule is one until somebody fetches it
+            raise DialectError(f"the source {path} is a folder without files", remedy="put a file there")
         return SourceRef(path, text, inside)
 
     def glob(self, include: Iterable[str], exclude: Iterable[str]) -> List:

@@ -143,6 +143,18 @@ def test_nested_repositories_are_opaque(root: Path) -> None:
         assert evaluate(tree, ["//..."]).targets["//:x"].sources == ("BUCK", "a")
 
 
+def test_a_folder_without_files_is_no_source_on_either_side(root: Path) -> None:
+    """A submodule that nobody has fetched is an empty folder on disk, and not there in a commit."""
+    write(root, {"BUCK": "filegroup(name = 'x', srcs = ['sub'])", "a": "", "sub/b": ""})
+    commit(root / "sub")
+    trees = both(root)
+    shutil.rmtree(root / "sub")
+    (root / "sub").mkdir()
+    for tree in trees:
+        with pytest.raises(UsageError, match=r"the source (file )?sub (does not exist|is a folder without)"):
+            evaluate(tree, ["//..."])
+
+
 def test_files_that_git_does_not_know_are_seen_on_disk_only(root: Path) -> None:
     write(root, {"BUCK": "filegroup(name = 'x', srcs = glob(['*.txt']))", "a.txt": ""})
     _, in_git = both(root)
