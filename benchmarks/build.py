@@ -1,0 +1,279 @@
+"""Fairlead beside Ninja, Make and Bazel on one generated graph of shell commands.
+
+    python benchmarks/build.py [--actions 1000] [--rounds 3] [--tools fairlead,ninja,make,bazel] [--tests N]
+
+The graph: packages of 20 commands; 19 each copy one source, the last joins those copies. Each tool gets the
+same commands in its own language (BUCK, build.ninja, Makefile, BUILD) and makes everything. One command is
+one Ninja edge; in Fairlead a genrule is two actions, its command and the folder of its sources.
+
+Each round runs the tools in turn, the next round in the opposite order, in four situations: `cold` (no
+output, no store, no server), `no-op`, `one edit` (of one source) and `1 % edit`. The tools do unlike work:
+Fairlead runs each command in a sandbox and keys it by content, Bazel by its own strategy (printed), Ninja
+and Make start it bare and look at times. `--tests N` measures instead a no-op of N python_test targets.
+
+Wall time is the caller's; CPU is that of the call, with a tool's server counted (/proc/PID/stat).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+WIDTH = 20
+"""Commands in a package."""
+
+CASES = ("cold", "no-op", "one edit", "1 % edit")
+FAIRLEAD = str(Path(sys.executable).parent / "fairlead")
+
+
+class Tool:
+    """One build tool in its own copy of the tree. A subclass says how it is called and how it starts anew."""
+
+    name = ""
+    version: tuple[str, ...] = ()
+    build: tuple[str, ...] = ()
+
+    def __init__(self, root: Path, packages: int) -> None:
+        self.root, self.packages = root, packages
+        for number in range(packages):
+            folder = root / f"p{number}"
+            folder.mkdir(parents=True)
+            for i in range(WIDTH - 1):
+                (folder / f"s{i}.txt").write_text(f"source {number} {i}\n")
+        self.describe()
+
+    def describe(self) -> None:
+        """Write the graph in the tool's language."""
+        raise NotImplementedError
+
+    def clean(self) -> None:
+        """Forget all that was built, in memory and on disk."""
+        shutil.rmtree(self.root / "out", ignore_errors=True)
+
+    def server_cpu(self) -> float:
+        """CPU seconds that a server of the tool has used so far."""
+        return 0.0
+
+    def stop(self) -> None:
+        """End a server, if the tool has one."""
+
+    def run(self) -> tuple[float, float]:
+        """Build all; wall and CPU seconds."""
+        before, server, start = _children_cpu(), self.server_cpu(), time.perf_counter()
+        done = subprocess.run(self.build, cwd=self.root, capture_output=True, text=True)
+        wall = time.perf_counter() - start
+        if done.returncode:
+            raise SystemExit(f"{self.name} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        return wall, _children_cpu() - before + self.server_cpu() - server
+
+    def edit(self, count: int, mark: str) -> None:
+        """Change `count` sources, spread evenly."""
+        total = self.packages * (WIDTH - 1)
+        for k in range(count):
+            package, i = divmod(k * total // count, WIDTH - 1)
+            (self.root / f"p{package}/s{i}.txt").write_text(f"edited {mark}\n")
+
+
+class Fairlead(Tool):
+    name = "fairlead"
+    version = (FAIRLEAD, "--version")
+    build = (FAIRLEAD, "build", "--json", "//...")
+
+    def describe(self) -> None:
+        (self.root / ".buckconfig").write_text("")
+        for number in range(self.packages):
+            (self.root / f"p{number}/BUCK").write_text(
+                _genrules('srcs = [{srcs}], out = "{out}"', "cat $SRCS > $OUT")
+            )
+
+    def clean(self) -> None:
+        shutil.rmtree(self.root / "fairlead-out", ignore_errors=True)
+
+
+class Ninja(Tool):
+    name = "ninja"
+    version = ("ninja", "--version")
+    build = ("ninja",)
+
+    def describe(self) -> None:
+        lines = ["rule cat", "  command = cat $in > $out"]
+        for number in range(self.packages):
+            outs = [f"out/p{number}/c{i}.txt" for i in range(WIDTH - 1)]
+            lines += [f"build {out}: cat p{number}/s{i}.txt" for i, out in enumerate(outs)]
+            lines += [f"build out/p{number}/all.txt: cat {' '.join(outs)}"]
+        (self.root / "build.ninja").write_text("\n".join([*lines, ""]))
+
+    def clean(self) -> None:
+        super().clean()
+        for log in (".ninja_log", ".ninja_deps"):
+            (self.root / log).unlink(missing_ok=True)
+
+
+class Make(Tool):
+    name = "make"
+    version = ("make", "--version")
+    build = ("make", "-s", f"-j{os.cpu_count()}")
+
+    def describe(self) -> None:
+        lines = ["all:"]
+        for number in range(self.packages):
+            outs = [f"out/p{number}/c{i}.txt" for i in range(WIDTH - 1)]
+            for i, out in enumerate(outs):
+                lines += [f"{out}: p{number}/s{i}.txt | out/p{number}", "\tcat $^ > $@"]
+            lines += [f"out/p{number}/all.txt: {' '.join(outs)}", "\tcat $^ > $@"]
+            lines += [f"all: out/p{number}/all.txt", f"out/p{number}:", "\tmkdir -p $@"]
+        (self.root / "Makefile").write_text("\n".join([*lines, ""]))
+
+
+class Bazel(Tool):
+    name = "bazel"
+    version = ("bazel", "--version")
+
+    def describe(self) -> None:
+        self.base = self.root.with_name(f"{self.root.name}-output-base")
+        self.call = ("bazel", "--batch_cpu_scheduling", f"--output_base={self.base}")
+        self.build = (*self.call, "build", "//...")
+        (self.root / "WORKSPACE").write_text("")
+        for number in range(self.packages):
+            text = _genrules('srcs = [{srcs}], outs = ["{out}"]', "cat $(SRCS) > $@")
+            (self.root / f"p{number}/BUILD").write_text(text)
+
+    def clean(self) -> None:
+        self.stop()
+        subprocess.run(["chmod", "-R", "u+w", str(self.base)], capture_output=True)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def server_cpu(self) -> float:
+        try:
+            pid = int((self.base / "server/server.pid.txt").read_text())
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except (OSError, ValueError):
+            return 0.0
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        if self.base.exists():
+            subprocess.run([*self.call, "shutdown"], cwd=self.root, capture_output=True)
+
+
+def _genrules(attributes: str, command: str) -> str:
+    """The commands of a package for a tool with genrules."""
+    copies = [f"c{i}" for i in range(WIDTH - 1)]
+    rows = [(name, f'"s{i}.txt"', f"{name}.txt") for i, name in enumerate(copies)]
+    rows.append(("all", ", ".join(f'":{name}"' for name in copies), "all.txt"))
+    return "".join(
+        f'genrule(name = "{name}", {attributes.format(srcs=srcs, out=out)}, cmd = "{command}")\n'
+        for name, srcs, out in rows
+    )
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+TOOLS: tuple[type[Tool], ...] = (Fairlead, Ninja, Make, Bazel)
+
+
+def graph(actions: int, rounds: int, chosen: list[type[Tool]], place: Path) -> None:
+    """Measure the four situations and print them, each beside Fairlead's."""
+    tools = [kind(place / kind.name, actions // WIDTH) for kind in chosen]
+    seen: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    with contextlib.ExitStack() as stack:
+        for tool in tools:
+            stack.callback(tool.stop)
+        for turn in range(rounds):
+            order = tools if turn % 2 == 0 else tools[::-1]
+            steps: dict[str, Callable[[Tool], None]] = {
+                "cold": lambda tool: tool.clean(),
+                "no-op": lambda tool: None,
+                "one edit": lambda tool: tool.edit(1, f"one {turn}"),  # noqa: B023 - called in this turn
+                "1 % edit": lambda tool: tool.edit(actions // 100, f"many {turn}"),  # noqa: B023
+            }
+            for case, prepare in steps.items():
+                for tool in order:
+                    prepare(tool)
+                    seen.setdefault((case, tool.name), []).append(tool.run())
+    print(f"{actions} commands, {rounds} rounds, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
+    print("case      tool          wall s    CPU s   Fairlead's wall is   its CPU is")
+    for case in CASES:
+        for tool in tools:
+            runs = seen[case, tool.name]
+            wall, cpu = (statistics.median(run[k] for run in runs) for k in (0, 1))
+            pairs = list(zip(seen[case, tools[0].name], runs, strict=True))
+            ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in pairs)
+            used = sum(ours[1] for ours, _ in pairs) / max(sum(theirs[1] for _, theirs in pairs), 0.001)
+            beside = "" if tool is tools[0] else f"   {ratio:14.2f} x   {used:8.2f} x"
+            print(f"{case:9} {tool.name:10} {wall:9.3f} {cpu:8.3f}{beside}")
+
+
+def tests(count: int, rounds: int, place: Path) -> None:
+    """A no-op of `count` python_test targets: every verdict is known."""
+    from fairlead.build.engine import Engine
+    from fairlead.build.evaluate import evaluate
+    from fairlead.build.testing import TestResult, Verdicts
+    from fairlead.build.tree import DiskTree
+    from fairlead.store import Store
+
+    root = place / "tests"
+    for number in range(count // WIDTH):
+        folder = root / f"p{number}"
+        folder.mkdir(parents=True)
+        lines = ['python_library(name = "lib", srcs = ["lib.py"])']
+        (folder / "lib.py").write_text("def one():\n    return 1\n")
+        for i in range(WIDTH):
+            (folder / f"test_{i}.py").write_text(f"def test_{number}_{i}():\n    assert True\n")
+            lines.append(f'python_test(name = "t{i}", srcs = ["test_{i}.py"], deps = [":lib"])')
+        (folder / "BUCK").write_text("\n".join([*lines, ""]))
+    (root / ".buckconfig").write_text("")
+    (root / "requirements.lock").write_text("")
+    (root / "BUCK").write_text('python_toolchain(name = "python", lock = "requirements.lock")\n')
+    # Running thousands of tests for real would say nothing of the no-op: their passes are entered instead.
+    store, tree = Store.open(root / "fairlead-out/store"), DiskTree(root)
+    engine = Engine(store, root, tree, evaluate(tree, ["//..."]))
+    for label, record in engine.target_keys().items():
+        if engine.plan.targets[label].test is not None:
+            Verdicts(store).put(TestResult(label, record.key, "pass", False, 0.1, "0" * 64, "namespace"))
+    store.results.close()
+    runs = []
+    for _ in range(rounds + 1):
+        before, start = _children_cpu(), time.perf_counter()
+        done = subprocess.run([FAIRLEAD, "test", "//..."], cwd=root, capture_output=True, text=True)
+        runs.append((time.perf_counter() - start, _children_cpu() - before))
+        if done.returncode:
+            raise SystemExit(done.stdout[-1000:] + done.stderr[-1000:])
+    wall, cpu = (statistics.median(run[k] for run in runs[1:]) for k in (0, 1))
+    print(f"no-op of {count} python_test targets: {wall:.3f} s, CPU {cpu:.3f} s (first {runs[0][0]:.3f} s)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--actions", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--tools", default="fairlead,ninja,make,bazel", help="the first is compared with all")
+    parser.add_argument("--tests", type=int, default=0, metavar="N")
+    args = parser.parse_args()
+    names = args.tools.split(",")
+    chosen = [kind for name in names for kind in TOOLS if kind.name == name and shutil.which(kind.version[0])]
+    for kind in chosen:
+        said = subprocess.run(kind.version, capture_output=True, text=True).stdout.splitlines()
+        print(f"{kind.name}: {said[0]}")
+    with tempfile.TemporaryDirectory(prefix="fairlead-bench-") as folder:
+        if args.tests:
+            tests(args.tests, args.rounds, Path(folder))
+        else:
+            graph(args.actions, args.rounds, chosen, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
