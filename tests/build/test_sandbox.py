@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,16 +16,18 @@ import textwrap
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fairlead.build import sandbox
-from fairlead.build.sandbox import MIB, Bind, Command, Completed, system
+from fairlead.build.sandbox import MIB, Bind, Command, Completed, launcher, system
 from fairlead.errors import MachineryError, UsageError
 from tests.disk import small_disk
 
 ROOT = Path(__file__).parents[2]
+BEAT = "while :; do date +%s%N > /outputs/new; mv /outputs/new /outputs/beat; sleep 0.02; done"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -303,16 +306,68 @@ def test_network_is_given_when_asked_for(jail: Jail) -> None:
 
 def test_nothing_survives_the_program(jail: Jail) -> None:
     """A daemon that a program leaves behind, in a session of its own, ends with it."""
-    jail.shell("setsid sh -c 'while :; do date +%s%N > /outputs/beat; sleep 0.02; done' & sleep 0.3; exit 0")
+    jail.shell(f"setsid sh -c '{BEAT}' & sleep 0.3; exit 0")
     first = (jail.outputs / "beat").read_text()
     time.sleep(0.3)
     assert first and (jail.outputs / "beat").read_text() == first
 
 
+def test_one_launcher_serves_many_and_nothing_passes_between_them(jail: Jail) -> None:
+    jail.shell("true")
+    kept = [each._pid for each in launcher._idle]
+    look = """
+        import os, resource, signal
+        limits = [resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS)]
+        mask = os.umask(0)
+        print(sorted(int(fd) for fd in os.listdir("/proc/self/fd"))[:-1], limits, oct(mask), os.getcwd(),
+              sorted(os.environ), os.listdir("/tmp"), os.listdir("/dev/shm"), os.getpid(), os.getuid(),
+              signal.getsignal(signal.SIGTERM), signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    """
+    jail.run(look)
+    first = jail.said
+    spoil = """
+        import os, resource, signal
+        open("/tmp/left", "w"); open("/dev/shm/left", "w")
+        os.umask(0o777); os.chdir("/usr"); signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
+        for fd in range(20, 200): os.dup2(1, fd)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert jail.run(spoil, cpu_seconds=7, memory_bytes=512 * MIB).code == -9
+    assert jail.run(look).code == 0
+    assert jail.said == first and "left" not in first
+    assert kept and [each._pid for each in launcher._idle] == kept
+
+
+def test_a_launcher_that_was_killed_or_had_to_stop_is_replaced(jail: Jail) -> None:
+    jail.shell("true")
+    for each in launcher._idle:
+        os.kill(each._pid, signal.SIGKILL)
+        os.waitid(os.P_PID, each._pid, os.WEXITED | os.WNOWAIT)
+    assert jail.shell("exit 3").code == 3
+    stopped = [each._pid for each in launcher._idle][-1]
+    assert jail.shell("sleep 300", wall_seconds=0.5).timed_out
+    assert stopped not in [each._pid for each in launcher._idle]
+    with pytest.raises(ProcessLookupError):
+        os.kill(stopped, 0)
+    assert jail.shell("exit 4").code == 4
+
+
+def test_commands_at_once_have_a_launcher_each(jail: Jail) -> None:
+    def one(number: int) -> int:
+        command = Command(["sh", "-c", f"sleep 0.2; exit {number}"], {"PATH": "/usr/bin:/bin"}, "/",
+                          jail.log.with_name(f"log{number}"), level="namespace")  # fmt: skip
+        return sandbox.run(command).code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(one, range(12))) == list(range(12))
+    assert len({each._pid for each in launcher._idle}) == len(launcher._idle) >= 2
+
+
 def test_the_wall_time_ends_the_whole_tree(jail: Jail) -> None:
     started = time.monotonic()
     done = jail.shell(
-        "trap '' TERM; setsid sh -c 'while :; do date +%s%N > /outputs/beat; sleep 0.02; done' & sleep 300",
+        f"trap '' TERM; setsid sh -c '{BEAT}' & sleep 300",
         wall_seconds=1,
     )
     assert done.timed_out and done.code == -9
@@ -338,7 +393,7 @@ import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from fairlead.build import sandbox
 from fairlead.build.sandbox import Bind, Command
-loop = "while :; do date +%s%N > /outputs/beat; sleep 0.02; done"
+loop = {BEAT!r}
 bind = Bind(Path({str(jail.outputs)!r}), "/outputs", writable=True)
 sandbox.run(Command(["/bin/sh", "-c", loop], {{"PATH": "/usr/bin:/bin"}}, "/", Path({str(jail.log)!r}),
                     root_binds=[bind], level="namespace"))
@@ -496,7 +551,7 @@ print(json.dumps({{level: go(level) for level in ("auto", "none", "namespace")}}
 
 def test_level_none_ends_the_tree_and_scrubs_the_environment(jail: Jail) -> None:
     beat = jail.outputs / "beat"
-    loop = f"while :; do date +%s%N > {beat}; sleep 0.02; done"
+    loop = f"while :; do date +%s%N > {beat}.new; mv {beat}.new {beat}; sleep 0.02; done"
     done = jail.shell(f"setsid sh -c '{loop}' & sleep 0.3; env; exit 4", level="none", cwd=str(jail.inputs))
     assert (done.code, done.enforced) == (4, "none")
     assert "HOME" not in jail.said

@@ -1,8 +1,10 @@
-"""Starts init.py for one command, waits, and ends it in time.
+"""Hands commands to init.py, waits, and ends them in time.
 
-The launcher is a fresh interpreter (posix_spawn, about 20 ms) rather than a fork of this one: forking a
-program with threads and much memory is slow and unsafe, and what builds the sandbox then carries nothing of
-ours.
+A launcher is a small interpreter of its own (posix_spawn) rather than a fork of this one: forking a program
+with threads and much memory is slow and unsafe, and what builds the sandbox then carries nothing of ours.
+Launchers are kept for the next command, one for each that runs at once: starting one takes 30 ms, a fork of
+one takes 1 ms. One that had to be stopped, or did not answer, is not used again; all end with this process,
+whose end of the socket closes.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import os
 import select
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -105,51 +109,125 @@ def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.
                 _make_log(log)
     except OSError as error:
         raise atomic.failed(error, "prepare a sandbox in", scratch) from error
-    flags = os.O_WRONLY | os.O_APPEND
-    second = (
-        (os.POSIX_SPAWN_OPEN, 2, str(command.stderr), flags, 0)
-        if command.stderr
-        else (os.POSIX_SPAWN_DUP2, 1, 2)
-    )
-    actions = [
-        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(command.stdout), flags, 0),
-        second,
-    ]
     started = time.monotonic()
-    python = system.interpreter()
-    argv = [python, "-I", "-S", "-E", str(_init(scratch)), str(spec)]
-    with contextlib.ExitStack() as stack:
-        answer, telling = os.pipe()
-        stack.callback(os.close, answer)
+    launcher = _launcher(scratch)
+    full = functools.partial(_is_full, scratch, command.keep_free)
+    why: End = "cancelled"
+    try:
+        launcher.start(spec, [log for log in (command.stdout, command.stderr) if log is not None])
+        why = launcher.wait(command.wall_seconds, cancel, full)
+    finally:
+        told = launcher.answer() if why == "ended" else launcher.end()
+        if launcher.alive:
+            _idle.append(launcher)
+    seconds = time.monotonic() - started
+    if cancel is not None and cancel.is_set():
+        raise KeyboardInterrupt
+    return _answer(command, enforced, told, why, seconds)
+
+
+def _launcher(scratch: Path) -> _Launcher:
+    """One without work, else a new one."""
+    while True:
         try:
-            actions.append((os.POSIX_SPAWN_DUP2, telling, 3))
-            pid = os.posix_spawn(python, argv, {"PATH": os.defpath}, file_actions=actions, setsid=True)
+            found = _idle.pop()
+        except IndexError:
+            return _Launcher(scratch)
+        if found.usable():
+            return found
+
+
+class _Launcher:
+    """A running init.py; one command at a time."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        python = system.interpreter()
+        argv = [python, "-I", "-S", "-E", str(_init(scratch))]
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+            (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
+        ]
+        try:
+            self._pid = os.posix_spawn(python, argv, {"PATH": os.defpath}, file_actions=actions, setsid=True)
         except OSError as error:
+            self._calls.close()
             raise MachineryError(
                 f"cannot start the sandbox's launcher: {error.strerror}", where=python
             ) from error
         finally:
-            os.close(telling)
-        full = functools.partial(_is_full, scratch, command.keep_free)
-        why: End = "cancelled"
+            theirs.close()
+        self.alive = True
+
+    def usable(self) -> bool:
+        """Whether it still waits for work: somebody may have killed it."""
+        watch = select.poll()
+        watch.register(self._calls, select.POLLIN)
+        if watch.poll(0):
+            self._close()
+        return self.alive
+
+    def start(self, spec: Path, logs: Sequence[Path]) -> None:
+        """Run a command; `logs` are the files for stdout and, if it has its own, stderr."""
+        with contextlib.ExitStack() as stack:
+            fds = []
+            for log in logs:
+                fds.append(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+                stack.callback(os.close, fds[-1])
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: so says its answer
+                socket.send_fds(self._calls, [os.fsencode(spec)], fds)
+
+    def wait(self, seconds: float | None, cancel: threading.Event | None, full: Callable[[], bool]) -> End:
+        """Wait until there is an answer, or a reason to end the command."""
+        deadline = None if seconds is None else time.monotonic() + seconds
+        watch = select.poll()
+        watch.register(self._calls, select.POLLIN)
+        while True:
+            if cancel is not None and cancel.is_set():
+                return "cancelled"
+            if full():
+                return "disk"
+            left = _TICK if deadline is None else min(_TICK, deadline - time.monotonic())
+            if left <= 0:
+                return "time"
+            if watch.poll(left * 1000):
+                return "ended"
+
+    def answer(self) -> bytes:
+        """What it says of the command; nothing, if it has died."""
         try:
-            why = _wait(pid, command.wall_seconds, cancel, full)
-        finally:
-            _end(pid)
-        seconds = time.monotonic() - started
-        if cancel is not None and cancel.is_set():
-            raise KeyboardInterrupt
-        return _answer(command, enforced, _read(answer), why, seconds)
+            told = self._calls.recv(65536)
+        except ConnectionError:
+            told = b""
+        if not told:
+            self._close()
+        return told
+
+    def end(self) -> bytes:
+        """End the command with all that it started, and the launcher: SIGTERM lets it do so in order."""
+        os.kill(self._pid, signal.SIGTERM)
+        told = b""
+        if self.wait(_GRACE, None, lambda: False) == "ended":
+            with contextlib.suppress(ConnectionError):
+                told = self._calls.recv(65536)
+        self._close()
+        return told
+
+    def _close(self) -> None:
+        """See that it is gone. After its answer nothing of the command runs any more."""
+        self.alive = False
+        self._calls.close()
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
 
 
-def _read(answer: int) -> bytes:
-    """What the launcher said. Who may still hold the pipe's other end is being killed: no wait for that."""
-    os.set_blocking(answer, False)
-    try:
-        return os.read(answer, 65536)
-    except BlockingIOError:
-        return b""
+_idle: deque[_Launcher] = deque()
+"""Launchers without work. A deque, for several threads take from it."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # they answer to the process that started them
 
 
 def _make_log(log: Path) -> None:
@@ -192,7 +270,6 @@ def _spec(command: Command, enforced: Enforced, scratch: Path) -> dict[str, obje
             "processes": command.processes,
             "tmp": command.tmp_bytes,
         },
-        "parent": os.getpid(),
     }
 
 
@@ -210,47 +287,6 @@ def _is_full(folder: Path, keep_free: int) -> bool:
         return False
     seen = os.statvfs(folder)
     return seen.f_bavail * seen.f_frsize < keep_free
-
-
-def _wait(
-    pid: int,
-    seconds: float | None,
-    cancel: threading.Event | None = None,
-    full: Callable[[], bool] = lambda: False,
-) -> End:
-    """Wait until the process ends, or there is a reason to end it."""
-    deadline = None if seconds is None else time.monotonic() + seconds
-    with contextlib.ExitStack() as stack:
-        watch = None
-        if hasattr(os, "pidfd_open"):  # Linux
-            fd = os.pidfd_open(pid)
-            stack.callback(os.close, fd)
-            watch = select.poll()
-            watch.register(fd, select.POLLIN)
-        while True:
-            if cancel is not None and cancel.is_set():
-                return "cancelled"
-            if full():
-                return "disk"
-            left = _TICK if deadline is None else min(_TICK, deadline - time.monotonic())
-            if left <= 0:
-                return "time"
-            if watch is None:
-                if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                    return "ended"
-                time.sleep(min(left, 0.01))
-            elif watch.poll(left * 1000):
-                return "ended"
-
-
-def _end(pid: int) -> None:
-    """Reap the launcher, after ending it if it still runs: SIGTERM lets it end its tree first."""
-    if os.waitpid(pid, os.WNOHANG)[0] == pid:
-        return
-    os.kill(pid, signal.SIGTERM)
-    if _wait(pid, _GRACE) == "time":
-        os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
 
 
 def _answer(command: Command, enforced: Enforced, told: bytes, why: End, seconds: float) -> Completed:
