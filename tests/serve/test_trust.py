@@ -234,7 +234,7 @@ def test_an_enrolment_code_works_once_and_not_for_ever(here: Site) -> None:
 
 
 def test_a_revoked_worker_is_out_at_once_and_its_line_has_an_end(here: Site) -> None:
-    gone = here.worker("departed")
+    gone = here.worker("gone")
     with here.records.write() as c:
         people.revoke_worker(c, "gone")
     with pytest.raises(FairleadError, match="unknown, expired or revoked"):
@@ -246,7 +246,7 @@ def test_a_revoked_worker_is_out_at_once_and_its_line_has_an_end(here: Site) -> 
 
 
 def test_a_revoked_key_does_not_come_back_under_another_name(here: Site) -> None:
-    gone = here.worker("gone")
+    gone = here.worker("departed")
     with here.records.write() as c:
         people.revoke_worker(c, "departed")
     key = gone.signer.public.text()
