@@ -1,4 +1,7 @@
-"""Comment on a diff, accept it, or ask for changes.
+"""Comment on a diff, accept it, ask for changes, or settle a thread.
+
+`done --reply POST` marks the thread that begins with that post as settled, `reopen` takes that back; with
+`-m` the words are added to the thread first.
 
 The newest version is meant, unless `--version` names the one you read: if a newer one was submitted
 meanwhile, your accept is for what you saw and the server says whether it carries over.
@@ -14,10 +17,16 @@ from fairlead.cli import client
 from fairlead.cli.terminal import say
 from fairlead.errors import UsageError
 
+THREAD_STATES = {"done": "done", "reopen": "open"}
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("diff", help="the diff, such as D12")
-    parser.add_argument("action", choices=("comment", "accept", "request"), help="request asks for changes")
+    parser.add_argument(
+        "action",
+        choices=("comment", "accept", "request", "done", "reopen"),
+        help="request asks for changes; done and reopen are about the thread of --reply",
+    )
     parser.add_argument(
         "-m", "--message", metavar="TEXT", help="what you say; - reads it from standard input"
     )
@@ -40,8 +49,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     number = client.diff_number(args.diff)
     body = sys.stdin.read() if args.message == "-" else (args.message or "")
+    if args.action in THREAD_STATES:
+        return _settle(args, number, body.strip())
     payload = post(args, body.strip())
     server = client.connect(args.server, client.here())
+    return _send(args, server, number, payload)
+
+
+def _settle(args: argparse.Namespace, number: int, body: str) -> int:
+    """Mark a thread done or open, after saying something in it if asked."""
+    if not args.reply or args.path or args.line or args.end or args.must_fix:
+        raise UsageError(
+            f"{args.action} is about one thread",
+            where=f"fairlead review {args.diff} {args.action}",
+            remedy="name the post it begins with: --reply POST; its address on the page ends in #p-POST",
+        )
+    server = client.connect(args.server, client.here())
+    thread = args.reply.removeprefix("p-")
+    if body:
+        server.post(f"/api/diffs/{number}/posts", {"kind": "comment", "body": body, "parent": thread})
+    state = THREAD_STATES[args.action]
+    server.post(f"/api/posts/{thread}/thread", {"state": state})
+    url = f"{server.url}/D{number}#p-{thread}"
+    if args.json:
+        fields = {"diff": number, "thread": thread, "state": state, "url": url}
+        say(json.dumps({"schema": "fairlead.review/1", **fields}))
+    else:
+        say(f"{'settled' if state == 'done' else 'opened again'}: a thread of D{number}  {url}")
+    return 0
+
+
+def _send(args: argparse.Namespace, server: client.Client, number: int, payload: dict[str, object]) -> int:
+    """Send a post to the version that was read, and say what was done."""
     if args.version is None:
         diff = client.mapping(server.get(f"/api/diffs/{number}"), f"/api/diffs/{number}")
         versions = client.listing(diff.get("versions"), f"/api/diffs/{number}")

@@ -78,6 +78,12 @@ def test_a_stack_its_second_version_and_a_comment(
         "new",
     )
     assert inline["thread"]["must_fix"] is True
+    thread = str(said["id"])
+    unnamed = author.run("review", f"D{two}", "done", code=2)
+    assert "--reply POST" in unnamed.stderr
+    settled = author.json("review", f"D{two}", "done", "--reply", thread, "-m", "Explained now.")
+    assert settled["state"] == "done" and settled["thread"] == thread
+    assert author.json("review", f"D{two}", "reopen", "--reply", f"p-{thread}")["state"] == "open"
 
     author.commit({"two.txt": "two\n"}, "", amend=True)
     assert rows(author.json("submit", "-m", "explained\nin two.txt")) == [(one, 1), (two, 2)]
