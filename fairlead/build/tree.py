@@ -57,6 +57,9 @@ class Tree(Protocol):
     def mode(self, path: str) -> str:
         """ "100644" or "100755"."""
 
+    def link(self, path: str) -> str | None:
+        """Where the symbolic link at `path` leads, as it says it; None if there is none."""
+
 
 class _LinkedTree(ABC):
     """What both trees share: paths through symbolic links, resolved with two primitives."""
@@ -151,6 +154,13 @@ class _LinkedTree(ABC):
         if found is None or found[1] == FOLDER:
             raise UsageError(f"there is no file {path}", where=path)
         return found[1]
+
+    def link(self, path: str) -> str | None:
+        folder, _, name = path.rpartition("/")
+        found = self._resolve(folder)
+        if found is None or found[1] != FOLDER or name in NEVER or self._entries(found[0]).get(name) != LINK:
+            return None
+        return self._target(f"{found[0]}/{name}" if found[0] else name)
 
 
 class DiskTree(_LinkedTree):

@@ -1,0 +1,91 @@
+"""What a run asked of the file system: paths by kind of question, as the recorder heard them.
+
+The answers are not in it. Whoever wants them looks at the tree that the run was given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Recorder: TypeAlias = Literal["seccomp", "none"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Normal paths: absolute, or relative to the folder that `below` was given ("" is that folder).
+
+    `opened`: somebody wanted the bytes (or to run it); `probed`: whether and what it is; `listed`: which
+    names a folder has; `links`: where a link leads. A path may be in several. `calls` is how many questions
+    were heard. `lack` says why the list may not be whole; "" if it is.
+    """
+
+    recorder: Recorder
+    opened: frozenset[str] = frozenset()
+    probed: frozenset[str] = frozenset()
+    listed: frozenset[str] = frozenset()
+    links: frozenset[str] = frozenset()
+    calls: int = 0
+    lack: str = ""
+
+    @classmethod
+    def unheard(cls, why: str) -> Asked:
+        """The record of a run that nobody listened to."""
+        return cls("none", lack=why)
+
+    def below(self, folder: str) -> Asked:
+        """The questions about `folder` (an absolute path) and what is in it, relative to it."""
+        start = folder.rstrip("/") + "/"
+
+        def inner(paths: Iterable[str]) -> frozenset[str]:
+            found = {path[len(start) :] for path in paths if path.startswith(start)}
+            return frozenset(found | {""} if folder in paths else found)
+
+        return Asked(
+            self.recorder,
+            inner(self.opened),
+            inner(self.probed),
+            inner(self.listed),
+            inner(self.links),
+            self.calls,
+            self.lack,
+        )
+
+    def paths(self) -> frozenset[str]:
+        """Everything that was asked about, whatever the question."""
+        return self.opened | self.probed | self.listed | self.links
+
+    def encode(self) -> bytes:
+        """JSON; `decode` reads it back."""
+        return json.dumps(
+            {
+                "recorder": self.recorder,
+                "refused": self.lack if self.recorder == "none" else "",
+                "incomplete": self.lack if self.recorder != "none" else "",
+                "calls": self.calls,
+                "asked": {
+                    "open": sorted(self.opened),
+                    "stat": sorted(self.probed),
+                    "list": sorted(self.listed),
+                    "link": sorted(self.links),
+                },
+            }
+        ).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Asked:
+        """Read what the supervisor wrote or `encode` made; what is neither is a run that nobody heard."""
+        try:
+            found = json.loads(data)
+            asked = found["asked"]
+            opened, probed, listed, links = (
+                frozenset(map(str, asked[kind])) for kind in ("open", "stat", "list", "link")
+            )
+            if found["recorder"] != "seccomp":
+                return cls.unheard(str(found["refused"]))
+            calls, lack = int(found["calls"]), str(found["incomplete"])
+            return cls("seccomp", opened, probed, listed, links, calls, lack)
+        except (ValueError, KeyError, TypeError):
+            return cls.unheard("the record of the run is damaged")
