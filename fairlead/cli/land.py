@@ -133,7 +133,7 @@ def _refused(server: client.Client, number: int, diff: client.Json, state: str) 
         lines += [f"  {_plain(line)}" for line in text.rstrip().split("\n")[-LAST_LINES:]]
     where = f"{server.url}/logs/{log}" if log else f"{server.url}/D{number}"
     return WorkFailed(
-        "\n".join([f"D{number} was refused, and is now {state.replace('_', ' ')}", *lines]),
+        "\n".join([f"D{number} was not landed; as a diff it is {state.replace('_', ' ')}", *lines]),
         where=where,
         remedy=f"mend it, fairlead submit, and land it again; {server.url}/D{number} has the whole story",
     )

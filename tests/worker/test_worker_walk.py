@@ -97,7 +97,7 @@ def test_a_failing_test_is_refused_with_the_end_of_its_log(
 ) -> None:
     number = submitted(people, {"one.txt": "this is bad\n"}, "Bad")
     told = people[0].run("land", f"D{number}", "--wait", "--timeout", "80", code=1)
-    assert f"D{number} was refused" in told.stderr and "//:one" in told.stderr
+    assert f"D{number} was not landed" in told.stderr and "//:one" in told.stderr
     assert "this is bad" in told.stderr, "the log's last lines"
     [address] = re.findall(r"where: (\S+/logs/[0-9a-f]{64})", told.stderr)
     assert address.startswith(server.url)
