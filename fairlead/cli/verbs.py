@@ -33,6 +33,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("why", "fairlead.cli.why", "say what an answer depends on, and what has changed"),
     Verb("targets", "fairlead.cli.targets", "list targets with their rules and places"),
     Verb("affected", "fairlead.cli.affected", "list the tests that a change can affect, and why"),
+    Verb("query", "fairlead.cli.query", "ask about the graph of targets"),
     Verb("review", "fairlead.cli.review", "comment on a diff, accept it, or ask for changes"),
     Verb("publish", "fairlead.cli.publish", "publish a built executable, pinned by digest"),
     Verb("login", "fairlead.cli.login", "sign in to a server from this machine"),

@@ -182,3 +182,59 @@ def test_affected_says_in_which_commit_a_file_is_broken(clone: Clone) -> None:
     assert "lib/BUCK" in err and clone.git("rev-parse", "HEAD").strip() in err
     _, err = clone.run("affected", "nowhere..HEAD", code=2)
     assert "nowhere" in err
+
+
+# -- query
+
+
+def test_query_answers_in_three_forms(clone: Clone) -> None:
+    assert clone.run("query", "kind(_test$, rdeps(//..., owner(words.txt)))", at="lib")[0].split() == [
+        "//lib:has_one",
+        "//lib:has_two",
+    ]
+    assert json.loads(clone.run("query", "deps(:count)", "--output-format", "json", at="lib")[0]) == [
+        "//lib:count",
+        "//lib:upper",
+    ]
+    assert clone.run("query", "deps(//lib:count)", "--output-format", "dot")[0] == (
+        'digraph result_graph {\n  "//lib:count";\n  "//lib:upper";\n  "//lib:count" -> "//lib:upper";\n}\n'
+    )
+    assert clone.json("query", "inputs(//lib:upper)") == {
+        "schema": "fairlead.query/1",
+        "query": "inputs(//lib:upper)",
+        "result": ["lib/words.txt"],
+    }
+    out, _ = clone.run("query", "//lib:count", "--output-format", "json", "--output-attribute", "out|name")
+    assert json.loads(out) == {"//lib:count": {"name": "count", "out": "n"}}
+
+
+def test_query_is_asked_for_each_argument(clone: Clone) -> None:
+    clone.write("names", "//lib:has_two\n\n//lib:count\n")
+    arguments = ["//lib:has_one", "@names", "--output-format", "json"]
+    found = json.loads(clone.run("query", "deps(%s, 1) - %s", *arguments)[0])
+    assert found == {name: ["//lib:upper"] for name in ("//lib:has_one", "//lib:has_two", "//lib:count")}
+    out, _ = clone.run("query", "deps(%Ss)", "//lib:count", "//lib:has_one")
+    assert out.split() == ["//lib:count", "//lib:has_one", "//lib:upper"]
+
+
+def test_query_says_who_names_a_missing_target_and_where(clone: Clone) -> None:
+    clone.write("lib/BUCK", LIB + 'filegroup(name = "bad", srcs = [":gone"])\n')
+    _, err = clone.run("query", "deps(//lib:bad)", code=2)
+    assert "//lib:gone" in err and "dependency of //lib:bad" in err and "lib/BUCK:6" in err
+    assert clone.run("query", "deps(//lib:has_one)")[0].split() == ["//lib:has_one", "//lib:upper"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["deps(//lib:uper)"], "did you mean //lib:upper"),
+        (["deps(//lib:upper"], "column 17 of the query"),
+        (["deps(", "//lib:upper", ")"], "quote the whole query"),
+        (["deps(%s)"], "no argument"),
+        (["deps(%s)", "@gone"], "cannot read the arguments"),
+        (["owner('/etc/passwd')"], "no file of this project"),
+        (["//lib:", "--output-attribute", "x"], "--output-format json"),
+    ],
+)
+def test_a_bad_query_is_told_in_words(clone: Clone, args: list[str], words: str) -> None:
+    assert words in clone.run("query", *args, code=2)[1]
