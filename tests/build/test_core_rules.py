@@ -154,6 +154,12 @@ def test_genrule(tmp_path: Path) -> None:
     assert hand.plan.targets["//:tool"].run == ("fairlead-out/gen/__tool__/t",)
 
 
+def test_genrule_outputs_may_have_a_quote_in_their_name(tmp_path: Path) -> None:
+    outs = "outs = {'a': [\"it's/one\"]}, default_outs = ['a']"
+    build = f"genrule(name = 'odd', {outs}, cmd = 'echo x > \"$OUT_a\"')\n"
+    assert by_hand(tmp_path, {"BUCK": build}).output("//:odd").read_text() == "x\n"
+
+
 LIBRARIES: dict[str, str | bytes] = {
     "BUCK": TOOLCHAIN,
     "util/BUCK": "python_library(name = 'util', srcs = glob(['**/*.py']), resources = ['data.txt'],"

@@ -44,7 +44,7 @@ def _genrule(ctx):
     return providers
 
 def _path(artifact):
-    return str(cmd_args(artifact))
+    return str(cmd_args(artifact)).replace("'", "'\\''")
 
 genrule = rule(
     impl = _genrule,
