@@ -98,6 +98,8 @@ class Call:
         return value
 
 
+_FROM_STRANGERS = 64 << 10  # bytes of a request that is read before it is known who sends it
+
 Handler = Callable[[Call], Answer]
 
 
@@ -139,6 +141,8 @@ def routes(state: State) -> list[Route]:
 
 def _endpoint(state: State, who: Who, handler: Handler) -> Callable[[Request], Any]:
     limit = state.limits.log if handler is _put_log else state.limits.json
+    if who == "anyone":
+        limit = min(limit, _FROM_STRANGERS)
 
     async def endpoint(request: Request) -> Response:
         try:
@@ -174,7 +178,8 @@ async def _read(request: Request, limit: int) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > limit:
-            raise TooLarge(f"the request is larger than {limit >> 20} MB", where=request.url.path)
+            size = f"{limit >> 20} MB" if limit >> 20 else f"{limit >> 10} KB"
+            raise TooLarge(f"the request is larger than {size}", where=request.url.path)
     return bytes(body)
 
 

@@ -421,6 +421,13 @@ def test_only_json_bodies_are_read(here: Site, team: tuple[Person, Person, Clone
     assert answer.status == 400 and b"application/json" in answer.body
 
 
+def test_strangers_cannot_fill_the_memory(here: Site) -> None:
+    body = json.dumps({"name": "a" * 100_000, "password": "long enough"}).encode()
+    for path in ("/api/tokens", "/api/invitations/x", "/api/worker/register"):
+        answer = net.request("POST", here.url + path, headers={"Content-Type": "application/json"}, body=body)
+        assert answer.status == 413 and b"larger than 64 KB" in answer.body
+
+
 @pytest.mark.parametrize(
     ("path", "payload", "said"),
     [
