@@ -236,7 +236,8 @@ def make_plan(state: State, person: Person, hosted: Hosted, tip: str, *, note: s
 def _stack(state: State, repo: Repo, hosted: Hosted, trunk: str, tip: str) -> list[Commit]:
     """The commits between the trunk and `tip`, oldest first, each on the one before."""
     limit = state.limits.stack
-    count = int(repo.run("rev-list", "--count", f"--max-count={limit + 1}", f"{trunk}..{tip}").text)
+    oids = repo.run("rev-list", f"--max-count={limit + 1}", f"{trunk}..{tip}").text.split()
+    count = len(oids)
     if count == 0:
         raise UsageError(
             f"{tip[:12]} is part of {hosted.trunk} already: there is nothing to review",
@@ -247,6 +248,13 @@ def _stack(state: State, repo: Repo, hosted: Hosted, trunk: str, tip: str) -> li
             f"the push holds more than {limit} commits that are not in {hosted.trunk}",
             remedy=f"rebase onto {hosted.trunk}, or submit the stack in parts, lowest first",
         )
+    for oid, size in repo.sizes(oids).items():  # before any is read: one may have a gigabyte of header
+        if size > 2 * state.limits.message:
+            raise UsageError(
+                f"the commit {oid[:12]} is longer than {2 * state.limits.message >> 10} KB by itself",
+                where=f"commit {oid[:12]}",
+                remedy="shorten its message; long text belongs in a file or a comment",
+            )
     commits = repo.commits(f"{trunk}..{tip}")
     for commit in commits:
         where = f"commit {commit.oid[:12]} {commit.subject!r}"

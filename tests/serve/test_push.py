@@ -185,6 +185,11 @@ def test_a_parent_in_an_extra_header_is_no_parent(here: Site, clone: Clone) -> N
     assert "shares no history with main" in refused(clone, f"{odd}:refs/for/main")
 
 
+def test_a_commit_too_long_to_be_read_is_refused(here: Site, clone: Clone) -> None:
+    odd = raw_commit(clone, f"note {'x' * 200_000}\n", parents=(here.trunk() or "",))
+    assert "is longer than 128 KB by itself" in refused(clone, f"{odd}:refs/for/main")
+
+
 def test_unknown_push_options_are_refused(clone: Clone) -> None:
     clone.commit({"a.txt": "x\n"}, "optional")
     assert "unknown push option 'drfat'" in refused(clone, "HEAD:refs/for/main", "drfat")
