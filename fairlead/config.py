@@ -31,6 +31,11 @@ class Setting:
 
 
 SETTINGS: tuple[Setting, ...] = (
+    Setting("build.infer", False, "Whether targets are inferred; counts in the repository's file."),
+    Setting("build.lock", "", "The lock that inferred tests run with; empty means the one that is found."),
+    Setting("build.packages", [], "The packages of an inferred project, as paths; empty means those found."),
+    Setting("build.requires", [], "More requirements for `fairlead init --lock`, besides the declared ones."),
+    Setting("build.version", "", "The version of an inferred project, where no file says it."),
     Setting("build.jobs", 0, "Actions and tests that run at once; 0 means one for each processor."),
     Setting("build.sandbox", "auto", "Isolation of actions and tests: auto, namespace or none."),
     Setting("store.dir", "", "Folder of build blobs and results; empty means fairlead-out/store.", True),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairlead.build import infer
 from fairlead.build.artifact import CommandLine
 from fairlead.build.attrs import ATTRS, SourceRef
 from fairlead.build.buckconfig import BuckConfig
@@ -17,6 +18,7 @@ from fairlead.build.dialect.run import run
 from fairlead.build.dialect.syntax import Load, compile_source
 from fairlead.build.dialect.values import List, Struct, plain
 from fairlead.build.glob import compile_glob
+from fairlead.build.infer import listing
 from fairlead.build.label import Label, parse_label, parse_pattern
 from fairlead.build.provider import BUILT_IN, Provider, ProviderField
 from fairlead.build.rule import CURRENT, Declared, Rule, current
@@ -24,6 +26,8 @@ from fairlead.build.tree import Tree
 from fairlead.errors import FairleadError, UsageError, did_you_mean
 
 PRELUDE = "prelude//"
+INFERRED = "BUCK (inferred)"
+"""The build file of the root's package where the repository has none and asks for inference."""
 _ROOT_OF_PRELUDE = PRELUDE + "prelude.bzl"
 _PRELUDE_FILE = re.compile(r"[a-z_]+\.(bzl|py)")
 
@@ -159,6 +163,9 @@ class Loader:
                     if name in names and self.tree.kind(path) == "file":
                         found = path
                         break
+                else:
+                    if not folder and infer.wanted(self.tree):
+                        found = INFERRED
             self._is_package[folder] = found
         return found
 
@@ -367,7 +374,8 @@ class Loader:
         if not build_file:
             return None
         package = Package(self, cell, name, build_file)
-        code = compile_source(self.tree.read(build_file), build_file, is_bzl=False)
+        source = self._inferred() if build_file == INFERRED else self.tree.read(build_file)
+        code = compile_source(source, build_file, is_bzl=False)
         loaded, _ = self._loads(code.loads, build_file)
         native = self._prelude()
         names = {**self._names(build_file), **native.__dict__, "native": native}
@@ -380,6 +388,15 @@ class Loader:
             CURRENT.reset(token)
         self._packages[folder] = package
         return package
+
+    def inferred_files(self) -> tuple[str, ...]:
+        """The files that inference looks at: those that no build file below the root owns."""
+        return listing.files(
+            self.tree, lambda path: self.config.is_ignored(path) or bool(path and self.build_file(path))
+        )
+
+    def _inferred(self) -> bytes:
+        return infer.text(self.tree, self.inferred_files()).encode()
 
 
 def _glob_here(include: Any, exclude: Any = ()) -> List:

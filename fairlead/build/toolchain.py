@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fairlead.build import lockfile
 from fairlead.build.plan import Toolchain
 from fairlead.build.sandbox import system
 from fairlead.build.stage import Environment
@@ -165,6 +166,8 @@ def environment(
             text = data.decode("utf-8")
         except UnicodeDecodeError:
             raise UsageError("the lock is not UTF-8 text", where=toolchain.lock) from None
+        if lockfile.reads(toolchain.lock):
+            text = lockfile.requirements(toolchain.lock, text)
         pinned = check_lock(text, toolchain.lock)
         with lock.hold(store.root / "environments" / f"{key}.lock"):
             if not (folder / _MARK).is_file():

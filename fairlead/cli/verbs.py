@@ -22,6 +22,7 @@ class Verb:
 
 
 VERBS: tuple[Verb, ...] = (
+    Verb("init", "fairlead.cli.init", "read a Python repository: its targets, and how sure they are", True),
     Verb("run", "fairlead.cli.run", "run a pinned executable, or build a target and run it", True),
     Verb("build", "fairlead.cli.build", "build targets; what was built before is not built again", True),
     Verb("test", "fairlead.cli.test", "test targets; what passed before is not tested again", True),

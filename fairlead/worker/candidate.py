@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from fairlead.build import infer
 from fairlead.build.buckconfig import BuckConfig
 from fairlead.build.engine import Engine, Event
 from fairlead.build.evaluator import evaluate_apart
@@ -116,7 +117,8 @@ class Candidate:
         """The plan of a commit, and its tree. A commit without any build file has a plan without targets."""
         tree = GitTree(repo, commit, self._store.results)
         names = BuckConfig.load(tree).build_files
-        if not any(e.path.rpartition("/")[2] in names for e in repo.entries(commit, recursive=True)):
+        written = any(e.path.rpartition("/")[2] in names for e in repo.entries(commit, recursive=True))
+        if not written and not infer.wanted(tree):
             return Plan({}, (), {}), tree
         checkout.write(repo, commit, folder)
         return evaluate_apart(folder, EVERYTHING, sandbox=self.limits.sandbox), tree

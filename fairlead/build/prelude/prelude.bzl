@@ -2,7 +2,7 @@
 
 load(":files.bzl", "export_file", "filegroup")
 load(":genrule.bzl", "genrule")
-load(":python.bzl", "python_binary", "python_library", "python_test")
+load(":python.bzl", "python_binary", "python_library", "python_metadata", "python_test")
 load(":python_toolchain.bzl", "python_toolchain")
 load(":sh_test.bzl", "sh_test")
 
@@ -12,6 +12,7 @@ native = struct(
     genrule = genrule,
     python_binary = python_binary,
     python_library = python_library,
+    python_metadata = python_metadata,
     python_test = python_test,
     python_toolchain = python_toolchain,
     sh_test = sh_test,

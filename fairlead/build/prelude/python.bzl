@@ -76,6 +76,39 @@ python_library = rule(
     doc = "Python modules and resources. Built by itself, it is a folder with its own files.",
 )
 
+def _python_metadata(ctx):
+    a = ctx.attrs
+    folder = "{}/{}-{}.dist-info".format(a.folder, a.distribution.replace("-", "_"), a.version).lstrip("/")
+    groups = []
+    for group, names in a.entry_points.items():
+        lines = ["{} = {}".format(name, value) for name, value in names.items()]
+        groups.append("\n".join(["[{}]".format(group)] + lines) + "\n")
+    texts = {
+        "METADATA": "Metadata-Version: 2.1\nName: {}\nVersion: {}\n".format(a.distribution, a.version),
+        "entry_points.txt": "\n".join(groups),
+    }
+    files = {}
+    for name, text in texts.items():
+        files["{}/{}".format(folder, name)] = ctx.actions.write(name, text)
+    info = PythonLibraryInfo(files = files, closure = {str(ctx.label): files})
+    return [DefaultInfo(default_output = ctx.actions.copied_dir("metadata", files)), info]
+
+python_metadata = rule(
+    impl = _python_metadata,
+    attrs = {
+        "distribution": attrs.string(doc = "the name of the distribution"),
+        "entry_points": attrs.dict(
+            attrs.string(),
+            attrs.dict(attrs.string(), attrs.string()),
+            default = {},
+            doc = "entry points: group, name, module:function",
+        ),
+        "folder": attrs.string(default = "", doc = "the folder on the search path; the top by default"),
+        "version": attrs.string(doc = "its version"),
+    },
+    doc = "What importlib.metadata says of a distribution, for tests that ask for their own.",
+)
+
 def _main_program(ctx, main):
     """The text of __main__.py, which starts the program."""
     a = ctx.attrs
@@ -131,16 +164,25 @@ def _python_test(ctx):
     info = _gather(ctx, a.srcs)
     tree = ctx.actions.copied_dir("link-tree", _merged(info))
     runner = ctx.actions.write("run_pytest.py", _RUN_PYTEST)
-    tests = [path for path in named_sources(a.srcs, _folder(ctx)) if _is_test(path)]
+    files = named_sources(a.srcs, _folder(ctx))
+    tests = a.tests or [path for path in files if _is_test(path)]
     if not tests:
         fail("none of the sources is a test: their names begin with test_ or end with _test.py")
+    for path in a.tests:
+        if path not in files:
+            fail("the test {} is not one of the sources".format(path))
+    options = ["--root", a.root] if a.root else []
+    for folder in a.search:
+        options += ["--search", folder]
+    if a.allow_empty:
+        options.append("--allow-empty")
     env = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"} | a.env
     return [
         DefaultInfo(default_output = tree),
         info,
         ExternalRunnerTestInfo(
             type = "pytest",
-            command = [a.toolchain[PythonToolchainInfo].python, runner, tree] + tests + ["--"] + a.args,
+            command = [a.toolchain[PythonToolchainInfo].python, runner] + options + [tree] + tests + ["--"] + a.args,
             env = env,
             labels = a.labels,
             timeout_seconds = a.timeout,
@@ -154,8 +196,12 @@ def _is_test(path):
 python_test = rule(
     impl = _python_test,
     attrs = _LIBRARY_ATTRS | _SRCS | {
+        "allow_empty": attrs.bool(default = False, doc = "whether a run in which nothing is collected passes"),
         "args": attrs.list(attrs.arg(), default = [], doc = "further arguments of pytest"),
         "env": attrs.dict(attrs.string(), attrs.arg(), default = {}, doc = "variables that the test sees"),
+        "root": attrs.string(default = "", doc = "the folder of the link tree in which pytest runs; its top by default"),
+        "search": attrs.list(attrs.string(), default = [], doc = "folders of the link tree for imports; its top by default"),
+        "tests": attrs.list(attrs.string(), default = [], doc = "the paths in the link tree that are tests; by default those whose names say so"),
         "timeout": attrs.int(default = 600, doc = "seconds until the test is stopped"),
         "toolchain": toolchain_attr(),
     },

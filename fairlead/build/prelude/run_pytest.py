@@ -1,7 +1,9 @@
-"""Run pytest over files of a link tree: run_pytest.py TREE FILE... -- [ARGUMENT...].
+"""Run pytest over files of a link tree: run_pytest.py [OPTION...] TREE FILE... -- [ARGUMENT...].
 
 The working folder is the link tree, and so is the first place where modules are looked for, also by the
-processes that a test starts. Nothing is written into it. Settings and conftest.py count if they stand in it;
+processes that a test starts. `--root FOLDER` names another working folder inside of it, `--search FOLDER`
+(any number) the places for modules. With `--allow-empty` it is no failure if pytest collects nothing.
+Nothing is written into the tree. Settings and conftest.py count if they stand in it;
 those of a folder around it are no part of the test's key.
 
 pytest runs in a child that says how it ended. A test that calls os._exit(0) ends the child without a word,
@@ -37,9 +39,9 @@ def settings(tree: str, files: "list[str]") -> str:
         folder = os.path.dirname(folder)
 
 
-def run(tree: str, files: "list[str]", arguments: "list[str]") -> int:
-    os.environ["PYTHONPATH"] = tree
-    sys.path[0] = tree
+def run(tree: str, root: str, search: "list[str]", files: "list[str]", arguments: "list[str]") -> int:
+    os.environ["PYTHONPATH"] = os.pathsep.join(search)
+    sys.path[0:1] = search
     sys.dont_write_bytecode = True
     try:
         import pytest
@@ -50,22 +52,38 @@ def run(tree: str, files: "list[str]", arguments: "list[str]") -> int:
         print("  what to do: add pytest to the requirements file that its `lock` names")
         return 1
 
-    fixed = ["--rootdir", tree, "--confcutdir", tree, "-c", settings(tree, files)]
+    fixed = ["--rootdir", root, "--confcutdir", tree, "-c", settings(tree, files)]
     fixed += ["--import-mode=importlib", "-p", "no:cacheprovider"]
-    return int(pytest.main([*fixed, *arguments, *files]))
+    tests = [os.path.relpath(os.path.join(tree, file), root) for file in files]
+    return int(pytest.main([*fixed, *arguments, *tests]))
 
 
-def main(tree: str, rest: "list[str]") -> int:
+NOTHING_COLLECTED = 5
+
+
+def main(words: "list[str]") -> int:
+    given: dict[str, list[str]] = {"--root": [], "--search": []}
+    allow_empty = False
+    while words[0].startswith("--"):
+        option = words.pop(0)
+        if option == "--allow-empty":
+            allow_empty = True
+        else:
+            given[option].append(words.pop(0))
+    tree, rest = os.path.abspath(words[0]), words[1:]
     end = rest.index("--")
     files, arguments = rest[:end], rest[end + 1 :]
-    tree = os.path.abspath(tree)
-    os.chdir(tree)
+    root = os.path.join(tree, *given["--root"])
+    search = [os.path.normpath(os.path.join(tree, folder)) for folder in given["--search"]] or [tree]
+    os.chdir(root)
     hear, say = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(hear)
         own = os.getpid()
-        code = run(tree, files, arguments)
+        code = run(tree, root, search, files, arguments)
+        if code == NOTHING_COLLECTED and allow_empty:
+            code = 0
         if os.getpid() == own:  # not what a test forked and let come back
             os.write(say, b"%d" % code)
         sys.exit(code)
@@ -85,4 +103,4 @@ def main(tree: str, rest: "list[str]") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(sys.argv[1:]))
