@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Literal, Protocol, TypeAlias
 from fairlead.errors import MachineryError, UsageError
 from fairlead.git import Repo
 from fairlead.store import digest
+from fairlead.store.filedigests import FileDigests
 from fairlead.store.results import Results
 
 Kind: TypeAlias = Literal["file", "folder"]
@@ -164,12 +166,38 @@ class _LinkedTree(ABC):
 
 
 class DiskTree(_LinkedTree):
-    """The files below a folder, as they are now."""
+    """The files below a folder, as they are now. `results`, if given, keeps the SHA-256 of files by their
+    state on disk, so that a file that nobody touched is not read again."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, results: Results | None = None) -> None:
         super().__init__()
         self.root = root
+        self._known = None if results is None else FileDigests(results)
+        self._began = time.time_ns()
+        self._states: dict[str, os.stat_result] = {}
         self._folders: dict[str, Mapping[str, str]] = {}
+        self._links: dict[str, str] = {}
+        self._reads: dict[str, str] = {}
+
+    def asked(self) -> tuple[dict[str, Mapping[str, str]], dict[str, str], dict[str, str]]:
+        """All that this tree has answered: folder -> names and modes, link -> target, file -> SHA-256 of
+        what was read."""
+        return dict(self._folders), dict(self._links), {**self._digests, **self._reads}
+
+    def answers(
+        self, folders: Mapping[str, Mapping[str, str]], links: Mapping[str, str], files: Mapping[str, str]
+    ) -> bool:
+        """Whether it would give the same answers now. If not, it has forgotten that it was asked."""
+        same = (
+            all(self._entries(folder) == entries for folder, entries in folders.items())
+            and all(self._target(path) == target for path, target in links.items())
+            and self.digests(files) == files
+        )
+        if not same:
+            for memory in (self._folders, self._resolved, self._states, self._links, self._reads):
+                memory.clear()
+            self._digests.clear()
+        return same
 
     def _entries(self, folder: str) -> Mapping[str, str]:
         found = self._folders.get(folder)
@@ -183,7 +211,7 @@ class DiskTree(_LinkedTree):
             with os.scandir(self.root / folder) as entries:
                 for entry in entries:
                     if _is_utf8(entry.name):
-                        found[entry.name] = self._mode(entry)
+                        found[entry.name] = self._mode(entry, folder)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
@@ -192,37 +220,56 @@ class DiskTree(_LinkedTree):
             ) from None
         return found
 
-    def _mode(self, entry: os.DirEntry[str]) -> str:
+    def _mode(self, entry: os.DirEntry[str], folder: str) -> str:
         if entry.is_symlink():
             return LINK
         if entry.is_dir(follow_symlinks=False):
             return REPOSITORY if os.path.lexists(os.path.join(entry.path, ".git")) else FOLDER
         try:
-            mode = entry.stat(follow_symlinks=False).st_mode
+            state = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # removed since it was listed
             return OTHER
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(state.st_mode):
             return OTHER
-        return EXECUTABLE if mode & stat.S_IXUSR else FILE
+        self._states[f"{folder}/{entry.name}" if folder else entry.name] = state
+        return EXECUTABLE if state.st_mode & stat.S_IXUSR else FILE
 
     def _target(self, path: str) -> str:
-        return os.readlink(self.root / path)
+        found = self._links[path] = os.readlink(self.root / path)
+        return found
 
     def _read(self, path: str) -> bytes:
         try:
-            return (self.root / path).read_bytes()
+            data = (self.root / path).read_bytes()
         except OSError as error:
             raise MachineryError(
                 f"cannot read the file: {error.strerror}", where=str(self.root / path)
             ) from None
+        self._reads[path] = digest.of_bytes(data)
+        return data
 
     def _digest(self, real: str) -> str:
+        return self._look([real])[real]
+
+    def digests(self, paths: Iterable[str]) -> dict[str, str]:
+        reals = {path: self._file(path) for path in paths}
+        self._digests.update(self._look({*reals.values()} - self._digests.keys()))
+        return {path: self._digests[real] for path, real in reals.items()}
+
+    def _look(self, reals: Iterable[str]) -> dict[str, str]:
+        """Real path -> SHA-256: what is known of the files as they are, else what they hold."""
+        places = {real: f"{self.root}/{real}" for real in reals}
+        found: dict[str, str] = {}
         try:
-            return digest.of_file(self.root / real)
+            if self._known is None:
+                return {real: digest.of_file(Path(place)) for real, place in places.items()}
+            states = {place: self._states[real] for real, place in places.items()}
+            found = self._known.find(states, self._began)
+            found |= self._known.read([place for place in states if place not in found], self._began)
         except OSError as error:
-            raise MachineryError(
-                f"cannot read the file: {error.strerror}", where=str(self.root / real)
-            ) from None
+            where = str(error.filename or self.root)
+            raise MachineryError(f"cannot read the file: {error.strerror}", where=where) from None
+        return {real: found[place] for real, place in places.items()}
 
 
 class GitTree(_LinkedTree):

@@ -21,8 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     here = project.Project.find()
-    tree, store = here.disk(), here.store()
-    plan = here.plan(tree, args.patterns)
+    store = here.store()
+    tree = here.disk(store)
+    plan = here.plan(tree, args.patterns, store)
     report = project.engine(args, here, store, tree, plan).build(plan.requested)
     if args.json:
         document = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from fairlead.build.plan import Plan
     from fairlead.build.query.graph import DeclaredGraph
     from fairlead.build.sandbox import Requested
-    from fairlead.build.tree import Tree
+    from fairlead.build.tree import DiskTree, Tree
 
 LEVELS: tuple[Requested, ...] = ("auto", "namespace", "none")
 
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a .buckconfig, or whose targets are inferred; `package` is where the person stands."""
+    """A folder with a .buckconfig; `package` is where in it the person stands."""
 
     root: Path
     package: str
@@ -34,21 +35,17 @@ class Project:
     def find(cls, start: Path | None = None) -> Project:
         """The project around `start` (default: here); UsageError if there is none.
 
-        The folder with .buckroot, else the outermost with .buckconfig, as Buck2 has it, else the nearest
-        whose settings ask for inference.
+        The folder with .buckroot, else the outermost with .buckconfig, as Buck2 has it.
         """
         here = (start or Path.cwd()).resolve()
         above = [here, *here.parents]
         roots = [folder for folder in above if (folder / ".buckroot").is_file()][:1]
         roots = roots or [folder for folder in above if (folder / ".buckconfig").is_file()][-1:]
-        roots = roots or [folder for folder in above if _asks_for_inference(folder)][:1]
         if not roots:
             raise UsageError(
-                "this is no project: neither here nor above is there a .buckconfig, or `infer = true` in"
-                " fairlead.toml",
+                "this is no project: there is no .buckconfig here or in a folder above",
                 where=str(here),
-                remedy="run `fairlead init` in the root of a Python repository; to write BUCK files by hand,"
-                " make an empty file .buckconfig there",
+                remedy="make an empty file .buckconfig in the root of the repository",
             )
         root = roots[0]
         package = "" if here == root else here.relative_to(root).as_posix()
@@ -66,11 +63,11 @@ class Project:
             atomic.write(out / ".gitignore", b"*\n")
         return Store.open(out / "store")
 
-    def disk(self) -> Tree:
-        """The files as they are now."""
+    def disk(self, store: Store | None = None) -> DiskTree:
+        """The files as they are now; what the store knows of them is not read again."""
         from fairlead.build.tree import DiskTree
 
-        return DiskTree(self.root)
+        return DiskTree(self.root, None if store is None else store.results)
 
     def commit(self, name: str, store: Store) -> Tree:
         """The project's files in a commit."""
@@ -83,15 +80,36 @@ class Project:
         inside = self.root.relative_to(top).as_posix()
         return GitTree(repo, oid if inside == "." else f"{oid}:{inside}", store.results)
 
-    def plan(self, tree: Tree, patterns: Sequence[str]) -> Plan:
-        """Evaluate what the patterns name; relative ones are meant from where the person stands."""
+    def plan(self, tree: Tree, patterns: Sequence[str], store: Store | None = None) -> Plan:
+        """What the patterns name; relative ones are meant from where the person stands. The plan of files on
+        disk is kept in the store: if nothing that it was made of has changed, nothing is evaluated."""
+        from fairlead.build.plans import Plans
+        from fairlead.build.tree import DiskTree
+
+        if store is None or not isinstance(tree, DiskTree):
+            return self._evaluate(tree, patterns, _warn)
+        plans, asked = Plans(store), [self.package, *patterns]
+        found = plans.find(tree, asked)
+        if found is None:
+            printed: list[str] = []
+
+            def show(text: str) -> None:
+                printed.append(text)
+                _warn(text)
+
+            found = self._evaluate(tree, patterns, show)
+            if not printed:
+                plans.keep(tree, asked, found)
+        return found
+
+    def _evaluate(self, tree: Tree, patterns: Sequence[str], on_print: Callable[[str], None]) -> Plan:
         from fairlead.build.buckconfig import BuckConfig
         from fairlead.build.evaluate import evaluate
         from fairlead.build.label import parse_pattern
 
         settings = BuckConfig.load(tree)
         known = [str(parse_pattern(text, "", self.package, settings.cells)) for text in patterns]
-        return evaluate(tree, known, settings)
+        return evaluate(tree, known, settings, on_print=on_print)
 
     def graph(self, tree: Tree) -> DeclaredGraph:
         """The targets as declared, to ask about; patterns are meant from where the person stands."""
@@ -100,14 +118,8 @@ class Project:
         return DeclaredGraph(tree, here=self.package)
 
 
-def _asks_for_inference(folder: Path) -> bool:
-    """Whether the settings in a folder ask for inferred targets."""
-    if not any((folder / name).is_file() for name in ("fairlead.toml", "pyproject.toml")):
-        return False
-    from fairlead.build import infer
-    from fairlead.build.tree import DiskTree
-
-    return infer.wanted(DiskTree(folder))
+def _warn(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

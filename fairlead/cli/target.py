@@ -23,8 +23,9 @@ class Built:
 def build(args: argparse.Namespace, pattern: str, *, to_run: bool = False) -> Built:
     """Build the one target that `pattern` names; with `to_run`, also what its command needs to start."""
     here = project.Project.find()
-    tree, store = here.disk(), here.store()
-    plan = here.plan(tree, [pattern])
+    store = here.store()
+    tree = here.disk(store)
+    plan = here.plan(tree, [pattern], store)
     if len(plan.requested) != 1:
         raise UsageError(
             f"{pattern} names {len(plan.requested)} targets, but one is needed",

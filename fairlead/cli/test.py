@@ -1,21 +1,29 @@
 """Test targets: a test that has passed with the same key is not run again.
 
-A pattern is //package:name, //package: (all of a package) or //package/... (all below a folder); without //
-it is meant from the current folder. With --rev the files are those of a commit, whatever is on disk:
-together with --no-test-cache this replays a verdict of the landing evidence, and prints the key to compare.
+Without a pattern all targets are meant, so what runs is what has changed since it last passed. A pattern is
+//package:name, //package: (all of a package) or //package/... (all below a folder); without // it is meant
+from the current folder. With --rev the files are those of a commit, whatever is on disk: together with
+--no-test-cache this replays a verdict of the landing evidence, and prints the key to compare.
+
+With --runs N every test runs N times; one that both passes and fails is flaky, and that is a failure. With
+--pdb one pytest target runs in the foreground, with your terminal and without walls, and leaves no verdict.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairlead.cli import project, terminal
+from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
-    from fairlead.build.engine import Event, TestReport
-    from fairlead.build.testing import TestResult
+    from fairlead.build.engine import Engine, Event, TestReport
+    from fairlead.build.testing import Tally, TestResult
     from fairlead.store import Store
 
 _LINES = 60
@@ -23,29 +31,108 @@ _COLOURS = {"pass": "green", "fail": "red", "timeout": "red", "error": "red"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("patterns", nargs="+", metavar="PATTERN", help="what to test, such as //... or //a:b")
+    parser.add_argument(
+        "patterns", nargs="*", metavar="PATTERN", help="what to test, such as //... or //a:b (default: all)"
+    )
     project.add_options(parser)
     parser.add_argument("--no-test-cache", action="store_true", help="run tests although they have passed")
+    parser.add_argument("--runs", type=int, default=None, metavar="N", help="run each test N times")
+    parser.add_argument("--junit", metavar="FILE", default=None, help="write the results as JUnit XML")
+    parser.add_argument("--pdb", action="store_true", help="run one pytest target under its debugger")
     parser.add_argument("--rev", metavar="COMMIT", default=None, help="test the files of this commit")
 
 
 def run(args: argparse.Namespace) -> int:
+    _check(args)
     here = project.Project.find()
     store = here.store()
     tree = here.disk() if args.rev is None else here.commit(args.rev, store)
-    plan = here.plan(tree, args.patterns)
+    if not args.patterns and not args.json:
+        terminal.note("no pattern: all tests, of which those run that have changed since they passed")
+    plan = here.plan(tree, args.patterns or ["//..."])
     engine = project.engine(args, here, store, tree, plan)
+    if args.pdb:
+        return debug(engine, plan.requested)
     if not args.json:
         engine.on_event = lambda event: show(event, with_key=args.rev is not None)
-    report = engine.test(plan.requested, reuse=not args.no_test_cache)
+    reports = []
+    for number in range(args.runs or 1):
+        if args.runs and not args.json:
+            terminal.note(f"run {number + 1} of {args.runs}")
+        reports.append(engine.test(plan.requested, reuse=not args.no_test_cache and not args.runs))
+    tallies = tally([result for report in reports for result in report.results], store) if args.runs else []
+    if args.junit is not None:
+        write_junit(Path(args.junit), [result for report in reports for result in report.results], store)
     if args.json:
-        print(json.dumps(document(report), indent=2))
+        print(json.dumps(document(reports, tallies), indent=2))
     else:
-        for result in report.results:
+        for result in (result for report in reports for result in report.results):
             if result.outcome != "pass":
                 show_log(result, store)
-        terminal.say(summary(report))
-    return 0 if report.passed else 1
+        for counts in tallies:
+            show_tally(counts)
+        terminal.say(summary(reports[0]) if not args.runs else summary_of_runs(reports, tallies))
+    return 0 if all(report.passed for report in reports) else 1
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Options that do not go together."""
+    if args.runs is not None and args.runs < 1:
+        raise UsageError(f"{args.runs} is no number of runs", where="--runs", remedy="use 1 or more")
+    if args.pdb:
+        for name in ("json", "runs", "junit", "rev"):
+            if getattr(args, name):
+                raise UsageError(
+                    f"--pdb and --{name} do not go together", where="fairlead test", remedy="leave one out"
+                )
+
+
+def debug(engine: Engine, labels: Sequence[str]) -> int:
+    """Run the one test that is named, under pytest's debugger."""
+    tests = engine.tests(labels)
+    if len(tests) != 1:
+        raise UsageError(
+            f"--pdb runs one test, and {len(tests)} are named",
+            where="fairlead test --pdb",
+            remedy="name one, such as " + " or ".join(tests[:3]) if tests else "name a python_test",
+        )
+    spec = engine.plan.targets[tests[0]].test
+    if spec is None or not any(word.endswith("/run_pytest.py") for word in spec.argv):
+        raise UsageError(
+            f"{tests[0]} is not run by pytest",
+            where=engine.plan.targets[tests[0]].place,
+            remedy="--pdb is for a python_test; `fairlead test` shows the log of any other",
+        )
+    terminal.note(f"{tests[0]} in the foreground: no walls around it, and no verdict")
+    shown = {name: os.environ[name] for name in ("TERM", "COLORTERM", "NO_COLOR") if name in os.environ}
+    return 0 if engine.debug(tests[0], ["--pdb"], terminal=shown) == 0 else 1
+
+
+def tally(results: list[TestResult], store: Store) -> list[Tally]:
+    """Count the outcomes; a pass of a flaky test is worth nothing, so none is kept."""
+    from fairlead.build import testing
+
+    counted = testing.tally(results)
+    flaky = {counts.label for counts in counted if counts.flaky}
+    for result in results:
+        if result.label in flaky:
+            testing.Verdicts(store).forget(result.key)
+    return counted
+
+
+def write_junit(path: Path, results: list[TestResult], store: Store) -> None:
+    """Write the results as JUnit XML, whole or not at all."""
+    from fairlead.build import junit
+    from fairlead.store import atomic
+
+    suites = []
+    for result in results:
+        report = store.blobs.get(result.cases) if result.cases and store.blobs.has(result.cases) else b""
+        suites.append(junit.Suite(result, report, store.blobs.get(result.log)))
+    try:
+        atomic.write(path, junit.document(suites))
+    except OSError as error:
+        raise atomic.failed(error, "write", path) from error
 
 
 def show(event: Event, *, with_key: bool) -> None:
@@ -86,12 +173,40 @@ def summary(report: TestReport) -> str:
     return ", ".join(parts) + f"  ({terminal.seconds(report.seconds)})"
 
 
-def document(report: TestReport) -> dict[str, object]:
-    """The answer of --json."""
-    return {
+def show_tally(counts: Tally) -> None:
+    """One line for a target over all runs."""
+    word = "flaky" if counts.flaky else "pass" if set(counts.outcomes) == {"pass"} else "fail"
+    mark = terminal.style(f"{word:<7}", {"flaky": "yellow", "pass": "green", "fail": "red"}[word])
+    outcomes = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.outcomes.items()))
+    terminal.say(f"{mark} {counts.label}  {outcomes}")
+
+
+def summary_of_runs(reports: list[TestReport], tallies: list[Tally]) -> str:
+    """The last line after several runs."""
+    if not tallies:
+        return "no target here is a test"
+    steady = sum(set(counts.outcomes) == {"pass"} for counts in tallies)
+    flaky = sum(counts.flaky for counts in tallies)
+    seconds = terminal.seconds(sum(report.seconds for report in reports))
+    runs = project.counted(len(reports), "run")
+    return f"{steady} of {len(tallies)} passed in each of {runs}, {flaky} flaky  ({seconds})"
+
+
+def document(reports: list[TestReport], tallies: list[Tally]) -> dict[str, object]:
+    """The answer of --json. With --runs, `results` has those of all runs and `runs` the counts."""
+    found: dict[str, object] = {
         "schema": "fairlead.test/1",
-        "passed": report.passed,
-        "results": [result.to_json() for result in report.results],
-        "actions": {"ran": report.ran, "known": report.cached},
-        "seconds": round(report.seconds, 3),
+        "passed": all(report.passed for report in reports),
+        "results": [result.to_json() for report in reports for result in report.results],
+        "actions": {
+            "ran": sum(report.ran for report in reports),
+            "known": sum(report.cached for report in reports),
+        },
+        "seconds": round(sum(report.seconds for report in reports), 3),
     }
+    if tallies:
+        found["runs"] = [
+            {"label": counts.label, "outcomes": dict(counts.outcomes), "flaky": counts.flaky}
+            for counts in tallies
+        ]
+    return found

@@ -40,8 +40,9 @@ def why_target(text: str, *, as_json: bool) -> int:
     from fairlead.build.key import Platform, target_records
 
     here = project.Project.find()
-    tree, store = here.disk(), here.store()
-    plan = here.plan(tree, [text])
+    store = here.store()
+    tree = here.disk(store)
+    plan = here.plan(tree, [text], store)
     if len(plan.requested) != 1:
         raise UsageError(
             f"{text} names {len(plan.requested)} targets", where="fairlead why", remedy="name one of them"

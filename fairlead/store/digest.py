@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from io import RawIOBase
 from pathlib import Path
 
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -16,10 +17,15 @@ def of_bytes(data: bytes) -> str:
 
 def of_file(path: Path) -> str:
     """SHA-256 of a file's bytes, read in one pass; OSError as the system gives it."""
-    with path.open("rb") as file:
-        state = hashlib.sha256()
-        while chunk := file.read(_CHUNK):
-            state.update(chunk)
+    with path.open("rb", buffering=0) as file:
+        return of_stream(file)
+
+
+def of_stream(file: RawIOBase) -> str:
+    """SHA-256 of what an open file holds from here on."""
+    state = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        state.update(chunk)
     return state.hexdigest()
 
 

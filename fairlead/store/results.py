@@ -11,13 +11,14 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fairlead.errors import MachineryError
 from fairlead.store import lock
 
 _VERSION = 1
+_AT_ONCE = 500  # keys in one question: old SQLites take 999 values
 
 
 class Results:
@@ -69,6 +70,33 @@ class Results:
         """Set the value, replacing an old one."""
         with self._guard():
             self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", (namespace, key, value))
+
+    def get_many(self, namespace: str, keys: Iterable[str]) -> dict[str, bytes]:
+        """The values of those keys that have one."""
+        wanted = list(keys)
+        found: dict[str, bytes] = {}
+        with self._guard():
+            for start in range(0, len(wanted), _AT_ONCE):
+                some = wanted[start : start + _AT_ONCE]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT key, value FROM result WHERE namespace = ? AND key IN ({marks})"
+                found.update(self._db.execute(query, (namespace, *some)))
+        return found
+
+    def put_many(self, namespace: str, values: Mapping[str, bytes]) -> None:
+        """Set many values, all or none of them."""
+        if not values:
+            return
+        rows = [(namespace, key, value) for key, value in values.items()]
+        with self._guard():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", rows)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
     def delete(self, namespace: str, key: str) -> None:
         """Forget one value; absent is fine."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from fairlead.build.key import target_records
 from fairlead.build.tree import DiskTree, GitTree, Tree
 from fairlead.errors import UsageError
 from fairlead.git import Repo
+from fairlead.store.filedigests import FileDigests
 from fairlead.store.results import Results
 from tests.build.project import LINUX, commit, git, write
 
@@ -172,3 +175,33 @@ def test_digests_of_blobs_are_kept_by_their_ids(root: Path, tmp_path: Path) -> N
     assert results.get(GitTree.NAMESPACE, blob) == first["a"].encode()
     results.put(GitTree.NAMESPACE, blob, b"0" * 64)  # what is kept is used
     assert GitTree(Repo(root), oid, results).digest("a") == "0" * 64
+
+
+def test_digests_kept_from_an_earlier_look_are_those_of_the_files(tmp_path: Path) -> None:
+    """Through links too: the link says which file, the file's own state what it holds."""
+    root = write(tmp_path / "root", {"a": "one", "b": "two", "link": "-> a", "folder/c": "three"})
+    results = Results(tmp_path / "results.sqlite")
+    paths = ["a", "b", "link", "folder/c"]
+    old = time.time() - 60
+    for path in ("a", "b", "folder/c"):
+        os.utime(root / path, (old, old))
+
+    def look() -> dict[str, str]:
+        tree = DiskTree(root, results)
+        tree._began += 3_000_000_000  # the time of change cannot be set back: wait for it to be old
+        return tree.digests(paths)
+
+    plain = DiskTree(root).digests(paths)
+    assert look() == plain
+    assert set(FileDigests(results).find(_states(root, ["a", "b", "folder/c"]), time.time_ns() * 2)) == {
+        str(root / name) for name in ("a", "b", "folder/c")
+    }
+    assert look() == plain
+    (root / "link").unlink()
+    (root / "link").symlink_to("b")
+    (root / "folder/c").write_text("THREE")
+    assert look() == DiskTree(root).digests(paths) != plain
+
+
+def _states(root: Path, names: list[str]) -> dict[str, os.stat_result]:
+    return {str(root / name): (root / name).lstat() for name in names}

@@ -1,0 +1,121 @@
+"""Plans kept from earlier evaluations: a second run evaluates nothing if nothing that was asked has changed.
+
+While it evaluates, the evaluator asks a tree three things: what is in a folder, where a link leads, what a
+file holds (build files, .bzl, settings). A plan is kept with all these questions and their answers, and is
+today's plan if each of them has the same answer today. What sources hold was never asked, so editing one
+keeps the plan. The patterns and the program that evaluates, with its prelude, are the key.
+
+Private to this machine: never sent, and read back only if its bytes have the digest that they were kept
+under. A plan whose evaluation printed something is not kept, for the next run should print it too.
+
+Rejected: the newest plan by the times of build files (a listing changes without them), and pickle (it runs
+code when read).
+"""
+
+from __future__ import annotations
+
+import functools
+import marshal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fairlead.build.plan import Action, Plan, Target, TestSpec, Toolchain
+from fairlead.build.tree import DiskTree
+from fairlead.errors import MachineryError
+from fairlead.store import Store, digest
+
+T = TypeVar("T")
+NAMESPACE = "plan"
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The plans of one project, in a store."""
+
+    store: Store
+
+    def find(self, tree: DiskTree, patterns: Sequence[str]) -> Plan | None:
+        """The plan that evaluating `patterns` over `tree` would give; None if that is not known."""
+        row = self.store.results.get(NAMESPACE, _key(tree, patterns))
+        if row is None:
+            return None
+        try:
+            asked = self._load(row[:64].decode())
+            if not tree.answers(asked["folders"], asked["links"], asked["files"]):
+                return None
+            return _plan(self._load(row[64:].decode()))
+        except (MachineryError, ValueError, EOFError, TypeError, KeyError):  # a damaged store: evaluate
+            return None
+
+    def keep(self, tree: DiskTree, patterns: Sequence[str], plan: Plan) -> None:
+        """Keep the plan of an evaluation over `tree`, which nothing else was asked of."""
+        folders, links, files = tree.asked()
+        asked = {"folders": folders, "links": links, "files": files}
+        names = [self.store.blobs.put(marshal.dumps(value)) for value in (asked, _table(plan))]
+        self.store.results.put(NAMESPACE, _key(tree, patterns), "".join(names).encode())
+
+    def _load(self, name: str) -> Any:
+        data = self.store.blobs.get(name)
+        if digest.of_bytes(data) != name:
+            raise ValueError("a damaged blob")
+        return marshal.loads(data)
+
+
+def _key(tree: DiskTree, patterns: Sequence[str]) -> str:
+    return digest.of_bytes(repr([_program(), str(tree.root), sorted(patterns)]).encode())
+
+
+@functools.cache
+def _program() -> str:
+    """A digest of the program that evaluates: this package's code, and what reads `marshal`'s bytes."""
+    folder = Path(__file__).parent
+    files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".bzl"))
+    if not files:  # in a zip: its own state stands for what it holds
+        at = next(parent for parent in folder.parents if parent.is_file())
+        seen = at.stat()
+        return f"{sys.version} {at} {seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns}"
+    return sys.version + "".join(digest.of_file(path) for path in files)
+
+
+def _table(plan: Plan) -> dict[str, object]:
+    return {
+        "targets": [
+            {**vars(t), "test": None if t.test is None else vars(t.test)} for t in plan.targets.values()
+        ],
+        "actions": [vars(action) for action in plan.actions],
+        "toolchains": [vars(toolchain) for toolchain in plan.toolchains.values()],
+        "requested": plan.requested,
+    }
+
+
+def _plan(table: Mapping[str, Any]) -> Plan:
+    make_test = _maker(TestSpec)
+    for row in table["targets"]:
+        if row["test"] is not None:
+            row["test"] = make_test(row["test"])
+    targets = map(_maker(Target), table["targets"])
+    toolchains = map(_maker(Toolchain), table["toolchains"])
+    return Plan(
+        {target.label: target for target in targets},
+        tuple(map(_maker(Action), table["actions"])),
+        {toolchain.label: toolchain for toolchain in toolchains},
+        tuple(table["requested"]),
+    )
+
+
+def _maker(kind: type[T]) -> Callable[[dict[str, Any]], T]:
+    """Makes values of a frozen dataclass from their fields. Its own `__init__` takes three times as long,
+    which for 20,000 actions is what a person waits for."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+
+    def make(row: dict[str, Any]) -> T:
+        if row.keys() != names:
+            raise ValueError(f"no {kind.__name__}")
+        made = object.__new__(kind)
+        made.__dict__.update(row)
+        return made
+
+    return make
