@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fairlead.build.record.asked import Asked
+
 Requested = Literal["auto", "namespace", "none"]
 """What a user may ask for: `auto` takes namespaces where the kernel grants them and says so where not."""
 
@@ -38,7 +40,8 @@ class Command:
     `file_bytes` any one file written (the log too), `tmp_bytes` the private /tmp and /dev/shm. The program is
     ended when the disk of `stdout` has less than `keep_free` bytes left: it may be the one that fills it.
     `root_binds` come on top of the system's own read-only folders (see `system.py`); `masks` are folders
-    among them to cover with nothing.
+    among them to cover with nothing. With `record` the answer says what the program asked of the file system,
+    where the kernel lets us hear it.
     """
 
     argv: Sequence[str]
@@ -57,6 +60,7 @@ class Command:
     tmp_bytes: int = 1024 * MIB
     keep_free: int = 0
     level: Requested = "auto"
+    record: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,3 +75,4 @@ class Completed:
     cpu_seconds: float = 0.0
     max_rss_bytes: int = 0
     disk_full: bool = False
+    asked: Asked | None = None

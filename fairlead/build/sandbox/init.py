@@ -21,6 +21,9 @@ A request is the path of a JSON file written by launcher.py, with the descriptor
 stderr. The answer comes back on the socket, so that a full disk can be told: {"code": exit status or minus
 signal, "cpu": s, "rss": bytes} or {"failed": what, "phase": "setup" | "exec"}; "{}" if there is none. SIGTERM
 and the end of the caller end the running program with all that it started, and then the launcher.
+
+With "record" in a request, a path, what the program asks of the file system is noted there: see
+build/record/supervisor.py, which "supervisor" names as a file.
 """
 
 from __future__ import annotations
@@ -118,6 +121,7 @@ class Outer:
     def run(self) -> dict[str, object]:
         status_read, status_write = os.pipe()
         error_read, error_write = os.pipe()
+        recording = Recording(self.spec) if self.spec.get("record") else None
         try:
             if self.spec["level"] == "namespace":
                 enter_namespaces(self.spec["network"])
@@ -129,11 +133,13 @@ class Outer:
         if self.child == 0:
             os.close(status_read)
             os.close(error_read)
-            run_first(self.spec, status_write, error_write)
+            run_first(self.spec, status_write, error_write, recording)
         if self.told:
             os.kill(self.child, signal.SIGKILL)
         os.close(status_write)
         os.close(error_write)
+        if recording is not None:
+            recording.hear(status_read)
         failure = read_all(error_read).decode("utf-8", "replace")
         _, ended = os.waitpid(self.child, 0)
         self.child = 0
@@ -146,6 +152,39 @@ class Outer:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         code = int(said) if said else os.waitstatus_to_exitcode(ended)
         return {"code": code, "cpu": used.ru_utime + used.ru_stime, "rss": used.ru_maxrss * 1024}
+
+
+class Recording:
+    """The two ends of a recorder: the program offers its listener, the outer process hears it."""
+
+    def __init__(self, spec: Spec) -> None:
+        from importlib.machinery import SourceFileLoader
+        from importlib.util import module_from_spec, spec_from_loader
+
+        found = spec_from_loader("supervisor", SourceFileLoader("supervisor", spec["supervisor"]))
+        assert found is not None and found.loader is not None
+        self.module: Any = module_from_spec(found)
+        found.loader.exec_module(self.module)
+        self.path: str = spec["record"]
+        self.ours, self.theirs = socket.socketpair()
+
+    def hear(self, done: int) -> None:
+        """In the outer process: note everything until `done` can be read, then write the record."""
+        self.theirs.close()
+        recorder = self.module.Recorder(self.ours)
+        recorder.run(done)
+        with open(self.path, "wb") as stream:
+            stream.write(recorder.document())
+
+    def offer(self) -> None:
+        """In the program, just before it starts."""
+        self.ours.close()
+        self.module.offer(self.theirs)
+
+    def close(self) -> None:
+        """In the first process, which is not recorded."""
+        self.ours.close()
+        self.theirs.close()
 
 
 def read_all(fd: int) -> bytes:
@@ -237,7 +276,9 @@ def kill_descendants() -> None:
 # ---------------------------------------------------------------- the first process inside
 
 
-def run_first(spec: Spec, status_write: int, error_write: int) -> NoReturn:
+def run_first(
+    spec: Spec, status_write: int, error_write: int, recording: Recording | None = None
+) -> NoReturn:
     """Process 1 of the namespace: build the root, start the program, reap, report, end. Never returns."""
     try:
         for number in (signal.SIGTERM, signal.SIGINT):  # of a signal without a handler process 1 sees nothing
@@ -254,8 +295,10 @@ def run_first(spec: Spec, status_write: int, error_write: int) -> NoReturn:
         os.write(error_write, f"setup:{error}".encode())
         os._exit(1)
     if program == 0:
-        start_program(spec, error_write)
+        start_program(spec, error_write, recording)
     os.close(error_write)
+    if recording is not None:
+        recording.close()
     while True:
         pid, ended = os.wait()
         if pid == program:
@@ -276,7 +319,7 @@ def end_with_parent(pipe: int | None) -> None:
             os._exit(1)
 
 
-def start_program(spec: Spec, error_write: int) -> NoReturn:
+def start_program(spec: Spec, error_write: int, recording: Recording | None) -> NoReturn:
     try:
         os.setsid()  # `kill 0` inside must not reach the processes outside
         if spec["level"] == "none":
@@ -287,6 +330,8 @@ def start_program(spec: Spec, error_write: int) -> NoReturn:
         os.chdir(spec["cwd"])
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
+        if recording is not None:
+            recording.offer()
         os.execvpe(spec["argv"][0], spec["argv"], spec["env"])
     except OSError as error:
         os.write(error_write, f"exec:{spec['argv'][0]}: {error.strerror}".encode())

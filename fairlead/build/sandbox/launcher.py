@@ -23,9 +23,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from fairlead.build.record.asked import Asked
 from fairlead.build.sandbox import system
 from fairlead.build.sandbox.command import Bind, Command, Completed, Enforced, Requested
 from fairlead.errors import MachineryError, UsageError
@@ -123,7 +125,8 @@ def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.
     seconds = time.monotonic() - started
     if cancel is not None and cancel.is_set():
         raise KeyboardInterrupt
-    return _answer(command, enforced, told, why, seconds)
+    done = _answer(command, enforced, told, why, seconds)
+    return replace(done, asked=_asked(scratch)) if command.record else done
 
 
 def _launcher(scratch: Path) -> _Launcher:
@@ -143,7 +146,7 @@ class _Launcher:
     def __init__(self, scratch: Path) -> None:
         self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         python = system.interpreter()
-        argv = [python, "-I", "-S", "-E", str(_init(scratch))]
+        argv = [python, "-I", "-S", "-E", str(_as_file("fairlead.build.sandbox", "init.py", scratch))]
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -237,15 +240,15 @@ def _make_log(log: Path) -> None:
     os.close(fd)
 
 
-def _init(scratch: Path) -> Path:
-    """init.py as a file: itself, or a copy where the package is inside a zip."""
-    own = Path(__file__).with_name("init.py")
-    if own.is_file():
-        return own
+def _as_file(package: str, name: str, scratch: Path) -> Path:
+    """A module that another interpreter reads, as a file: itself, or a copy where the package is in a zip."""
     from importlib import resources
 
-    copy = scratch / "init.py"
-    copy.write_bytes(resources.files("fairlead.build.sandbox").joinpath("init.py").read_bytes())
+    own = resources.files(package).joinpath(name)
+    if isinstance(own, Path):
+        return own
+    copy = scratch / name
+    copy.write_bytes(own.read_bytes())
     return copy
 
 
@@ -270,7 +273,23 @@ def _spec(command: Command, enforced: Enforced, scratch: Path) -> dict[str, obje
             "processes": command.processes,
             "tmp": command.tmp_bytes,
         },
+        **_recording(command, scratch),
     }
+
+
+def _recording(command: Command, scratch: Path) -> dict[str, object]:
+    if not command.record:
+        return {}
+    supervisor = _as_file("fairlead.build.record", "supervisor.py", scratch)
+    return {"record": str(scratch / "record"), "supervisor": str(supervisor)}
+
+
+def _asked(scratch: Path) -> Asked:
+    """What the launcher noted; nothing if it was ended before it could write it."""
+    try:
+        return Asked.decode((scratch / "record").read_bytes())
+    except OSError:
+        return Asked.unheard("the run was ended before its record was written")
 
 
 def _ordered(binds: list[Bind]) -> list[Bind]:
