@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -133,8 +134,20 @@ class Engine:
         return target_records(self.plan, self.tree, Platform.here())
 
     def tests(self, labels: Iterable[str]) -> list[str]:
-        """Those of `labels` that are tests."""
-        return [label for label in labels if self.plan.targets[label].test is not None]
+        """Those of `labels` that are tests, and those that suites and aliases among them stand for, once each."""
+        found: dict[str, None] = {}
+        seen: set[str] = set()
+        todo = list(labels)[::-1]
+        while todo:
+            label = todo.pop()
+            target = self.plan.targets.get(label)
+            if target is None or label in seen:
+                continue
+            seen.add(label)
+            if target.test is not None:
+                found[label] = None
+            todo += target.tests[::-1]
+        return list(found)
 
     # -- building
 
@@ -147,7 +160,8 @@ class Engine:
         started = time.monotonic()
         self._known(labels)
         records = self.target_keys()
-        wanted = {path for label in labels for path in self.plan.targets[label].default_outputs}
+        shown = [self.plan.targets[label] for label in labels]
+        wanted = {path for target in shown for path in (*target.default_outputs, *target.other_outputs)}
         with self._turn():
             work = _Work()
             self._make(self._closure(wanted), work, keep_going=False)
@@ -155,6 +169,7 @@ class Engine:
             for label in labels:
                 paths = self.plan.targets[label].default_outputs
                 outputs[label] = tuple(paths)
+                paths += self.plan.targets[label].other_outputs
                 for made in {made for path in paths if (made := self._made_by(path)) is not None}:
                     if self.root is not None:
                         materialise(self.root, made, work.made[made], self.store)
@@ -187,6 +202,32 @@ class Engine:
             self._remember(results, records)
         ordered = [results[label] for label in sorted(results)]
         return TestReport(ordered, work.ran, work.cached, time.monotonic() - started)
+
+    def debug(self, label: str, extra: Sequence[str], *, terminal: Mapping[str, str]) -> int:
+        """Run the test `label` in the foreground, with `extra` words behind its command; its exit code.
+
+        What it needs is built first. Nothing is looked up or kept, and others may use the store meanwhile.
+        """
+        self._known([label])
+        spec = self.plan.targets[label].test
+        if spec is None:
+            raise UsageError(f"{label} is not a test", where=self.plan.targets[label].place)
+        work = _Work()
+        with self._turn():
+            self._make(self._closure(spec.inputs), work, keep_going=False)
+            environments = self._toolchains(spec.toolchains)
+            self.sources.prepare(set(spec.sources))
+        with tempfile.TemporaryDirectory(prefix="fairlead-debug-") as folder:
+            return testing.debug(
+                spec,
+                extra,
+                store=self.store,
+                sources=self.sources,
+                inputs={path: work.made[path] for path in spec.inputs},
+                environments=environments,
+                scratch=Path(folder),
+                terminal=terminal,
+            )
 
     def _passed(self, label: str, key: str) -> TestResult | None:
         """An earlier pass that counts now."""

@@ -12,6 +12,9 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import signal
+import stat
+import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +23,7 @@ from pathlib import Path
 from fairlead.build import manifest, sandbox
 from fairlead.build.manifest import File, Manifest
 from fairlead.build.sandbox import MIB, Bind, Command, Enforced
-from fairlead.errors import MachineryError, WorkFailed
+from fairlead.errors import MachineryError, UsageError, WorkFailed
 from fairlead.store import Blobs, atomic
 
 PROJECT = "/project"
@@ -132,6 +135,33 @@ class Stage:
         )
         return sandbox.run(command, cancel=cancel)
 
+    def foreground(self, argv: Iterable[str], env: Mapping[str, str], *, terminal: Mapping[str, str]) -> int:
+        """Run the program with our own terminal, in the same environment but without walls; its exit code.
+
+        `terminal` are the variables that say what the terminal can do. Ctrl-C is the program's to heed.
+        """
+        tmp = str(self.root / "tmp")
+        declared = {name: self._resolved(value) for name, value in env.items()}
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            return subprocess.run(
+                self._command(argv),
+                env={**ENVIRONMENT, "HOME": tmp, "TMPDIR": tmp, **terminal, **declared},
+                cwd=self.project,
+                restore_signals=True,
+                check=False,
+            ).returncode
+        except OSError as error:
+            raise UsageError(
+                f"the program cannot be started: {error.strerror}", where=str(error.filename)
+            ) from None
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def seen(self, path: str) -> str:
+        """The absolute path at which the program sees a path of the project."""
+        return f"{PROJECT}/{path}" if self.enforced == "namespace" else str(self.project / path)
+
     def check_disk(self, done: sandbox.Completed) -> None:
         """After a run that failed: MachineryError if the disk is full, for then nothing it said can be
         relied on."""
@@ -206,6 +236,22 @@ def keep_log(blobs: Blobs, log: Path, limit: int = 4 * MIB) -> str:
         raise MachineryError(f"cannot read a log: {error.strerror}", where=str(log)) from error
     cut = size - len(head) - len(tail)
     return blobs.put(head + f"\n... {cut} bytes of this log left out ...\n".encode() + tail)
+
+
+def keep_report(blobs: Blobs, path: Path, limit: int = 16 * MIB) -> str:
+    """Keep a file that a program may have written beside its outputs, "" if there is none or it is too long.
+
+    The program chose what stands there: only a regular file is read, and no link is followed.
+    """
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with os.fdopen(opened, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            return ""
+        data = stream.read(limit + 1)
+    return blobs.put(data) if 0 < len(data) <= limit else ""
 
 
 def _signature(path: Path) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -19,7 +19,7 @@ from fairlead.build.execute import ended
 from fairlead.build.manifest import Manifest
 from fairlead.build.plan import TestSpec
 from fairlead.build.sources import Sources
-from fairlead.build.stage import Environment, Stage, keep_log
+from fairlead.build.stage import Environment, Stage, keep_log, keep_report
 from fairlead.errors import FairleadError, MachineryError
 from fairlead.store import Store, crashpoint
 
@@ -28,6 +28,9 @@ BEFORE_VERDICT = crashpoint.declare(
 )
 Outcome: TypeAlias = Literal["pass", "fail", "timeout", "error"]
 
+REPORT = "fairlead-out/test/report.xml"
+"""Where a test may write a JUnit report, as XML_OUTPUT_FILE tells it (the name that Bazel uses too)."""
+
 
 @dataclass(frozen=True)
 class TestResult:
@@ -35,7 +38,8 @@ class TestResult:
     not there).
 
     `log` is the digest of its output in the store; `seconds` is the time of the run that gave the verdict,
-    also when that run is an earlier one (`reused`). `detail` is one line on how it ended.
+    also when that run is an earlier one (`reused`). `detail` is one line on how it ended. `cases` is the
+    digest of the JUnit report that it wrote, "" if it wrote none.
     """
 
     __test__ = False
@@ -48,6 +52,7 @@ class TestResult:
     log: str
     enforced: sandbox.Enforced
     detail: str = ""
+    cases: str = ""
 
     def to_json(self) -> dict[str, object]:
         return asdict(self)
@@ -74,7 +79,14 @@ class Verdicts:
             if found["interpreters"] != dict(interpreters):
                 return None
             return TestResult(
-                label, key, "pass", True, float(found["seconds"]), str(found["log"]), found["enforced"]
+                label,
+                key,
+                "pass",
+                True,
+                float(found["seconds"]),
+                str(found["log"]),
+                found["enforced"],
+                cases=str(found.get("cases", "")),
             )
         except (ValueError, KeyError, TypeError):
             self.store.results.delete("verdict", key)
@@ -91,6 +103,7 @@ class Verdicts:
                 "log": result.log,
                 "enforced": result.enforced,
                 "interpreters": dict(interpreters),
+                "cases": result.cases,
             }
             self.store.results.put("verdict", result.key, json.dumps(value).encode())
             self.store.results.put("passed", result.label, result.key.encode())
@@ -120,14 +133,16 @@ def run(
 ) -> TestResult:
     """Run one test now. A test that cannot be started is an "error" result; a full disk is a
     MachineryError."""
-    stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (), environments)
+    stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (REPORT,), environments)
     try:
         for path in spec.sources:
             stage.add(path, sources.file(path))
         for path, content in inputs.items():
             stage.add(path, content)
-        done = stage.run(spec.argv, spec.env, seconds=spec.timeout, cancel=cancel)
+        env = {**spec.env, "XML_OUTPUT_FILE": stage.seen(REPORT)}
+        done = stage.run(spec.argv, env, seconds=spec.timeout, cancel=cancel)
         log = keep_log(store.blobs, stage.log)
+        cases = keep_report(store.blobs, stage.project / REPORT)
         if done.code != 0:
             stage.check_disk(done)
         stage.check_inputs()
@@ -138,10 +153,59 @@ def run(
     finally:
         stage.remove()
     if done.timed_out:
-        return TestResult(label, key, "timeout", False, done.seconds, log, enforced, ended(done))
+        return TestResult(label, key, "timeout", False, done.seconds, log, enforced, ended(done), cases)
     outcome: Outcome = "pass" if done.code == 0 else "fail"
     detail = "" if outcome == "pass" else ended(done)
-    return TestResult(label, key, outcome, False, done.seconds, log, enforced, detail)
+    return TestResult(label, key, outcome, False, done.seconds, log, enforced, detail, cases)
+
+
+def debug(
+    spec: TestSpec,
+    extra: Sequence[str],
+    *,
+    store: Store,
+    sources: Sources,
+    inputs: Mapping[str, Manifest],
+    environments: Mapping[str, Environment],
+    scratch: Path,
+    terminal: Mapping[str, str],
+) -> int:
+    """Run one test in the foreground, with `extra` words behind its command; its exit code, and no verdict.
+
+    The files are copies and the environment is that of every run, but there are no walls: a debugger needs
+    the terminal, which is outside of them.
+    """
+    stage = Stage(scratch / "debug", store.blobs, "none", (), environments)
+    try:
+        for path in spec.sources:
+            stage.add(path, sources.file(path))
+        for path, content in inputs.items():
+            stage.add(path, content)
+        return stage.foreground([*spec.argv, *extra], spec.env, terminal=terminal)
+    finally:
+        stage.remove()
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How often a target ended in which way, over several runs."""
+
+    label: str
+    outcomes: Mapping[Outcome, int]
+
+    @property
+    def flaky(self) -> bool:
+        """Whether it both passed and did not, with the same key."""
+        return "pass" in self.outcomes and ("fail" in self.outcomes or "timeout" in self.outcomes)
+
+
+def tally(results: Iterable[TestResult]) -> list[Tally]:
+    """Count the outcomes of each target, in order of label."""
+    counted: dict[str, dict[Outcome, int]] = {}
+    for result in results:
+        outcomes = counted.setdefault(result.label, {})
+        outcomes[result.outcome] = outcomes.get(result.outcome, 0) + 1
+    return [Tally(label, counted[label]) for label in sorted(counted)]
 
 
 def failed(

@@ -12,7 +12,7 @@ import pytest
 PYTEST = """
 import importlib.util, pathlib, sys, traceback
 
-def main(args):
+def main(args, plugins=()):
     tree = pathlib.Path(args[args.index("--rootdir") + 1])
     failed = 0
     for number, path in enumerate(sorted(tree.rglob("test_*.py"))):

@@ -6,12 +6,16 @@ processes that a test starts. `--root FOLDER` names another working folder insid
 Nothing is written into the tree. Settings and conftest.py count if they stand in it;
 those of a folder around it are no part of the test's key.
 
+Where XML_OUTPUT_FILE names a file, pytest's own JUnit report is written there; tests do not see that name.
+
 pytest runs in a child that says how it ended. A test that calls os._exit(0) ends the child without a word,
 and that is no pass.
 """
 
 import os
+import signal
 import sys
+from typing import Any
 
 SETTINGS = {  # in pytest's order; a file of another tool's counts if it has such a table
     "pytest.toml": "",
@@ -39,7 +43,21 @@ def settings(tree: str, files: "list[str]") -> str:
         folder = os.path.dirname(folder)
 
 
-def run(tree: str, root: str, search: "list[str]", files: "list[str]", arguments: "list[str]") -> int:
+class Report:
+    """A plugin that turns on pytest's JUnit report, unless the project has one made or none at all."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def pytest_configure(self, config: Any) -> None:
+        """Called before the report's own, since the last plugin comes first."""
+        if self.path and config.pluginmanager.hasplugin("junitxml") and not config.option.xmlpath:
+            config.option.xmlpath = self.path
+
+
+def run(
+    tree: str, root: str, search: "list[str]", files: "list[str]", arguments: "list[str]", report: str
+) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(search)
     sys.path[0:1] = search
     sys.dont_write_bytecode = True
@@ -55,7 +73,7 @@ def run(tree: str, root: str, search: "list[str]", files: "list[str]", arguments
     fixed = ["--rootdir", root, "--confcutdir", tree, "-c", settings(tree, files)]
     fixed += ["--import-mode=importlib", "-p", "no:cacheprovider"]
     tests = [os.path.relpath(os.path.join(tree, file), root) for file in files]
-    return int(pytest.main([*fixed, *arguments, *tests]))
+    return int(pytest.main([*fixed, *arguments, *tests], plugins=[Report(report)]))
 
 
 NOTHING_COLLECTED = 5
@@ -75,13 +93,17 @@ def main(words: "list[str]") -> int:
     files, arguments = rest[:end], rest[end + 1 :]
     root = os.path.join(tree, *given["--root"])
     search = [os.path.normpath(os.path.join(tree, folder)) for folder in given["--search"]] or [tree]
+    named = os.environ.pop("XML_OUTPUT_FILE", "")
+    report = os.path.abspath(named) if named else ""
     os.chdir(root)
     hear, say = os.pipe()
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for pytest, which says how it ends
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGINT, on_interrupt)
         os.close(hear)
         own = os.getpid()
-        code = run(tree, root, search, files, arguments)
+        code = run(tree, root, search, files, arguments, report)
         if code == NOTHING_COLLECTED and allow_empty:
             code = 0
         if os.getpid() == own:  # not what a test forked and let come back
