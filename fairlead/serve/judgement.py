@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fairlead.git import Repo
 from fairlead.serve import lifecycle
-from fairlead.serve.records import Connection, diffs, queue
+from fairlead.serve.records import Connection, diffs, people, queue
 from fairlead.serve.records.values import Diff, Hosted, Job, Land, QueueEntry, SignedVerdict, Version
 from fairlead.serve.state import State
 from fairlead.ship import change, decide, evidence
@@ -100,8 +100,8 @@ def ask(state: State, hosted: Hosted, repo: Repo, entry: QueueEntry, job: Job) -
     assert version is not None
     candidate = candidate_of(repo, entry, version)
     remerged = remerged_onto(repo, candidate.base, [version.commit, *(a.commit for a in asked)])
-    registered = state.registered()
     with state.records.write() as c:
+        registered = people.registered_workers(c)  # here, so that no revocation comes between
         now, diff = queue.entry(c, entry.n), diffs.get(c, entry.diff)
         if now is None or diff is None or now.state != "testing" or now.commit != entry.commit:
             return None

@@ -113,7 +113,7 @@ class State:
     def registered(self) -> frozenset[str]:
         """Names of the workers whose verdicts count now."""
         with self.records.read() as c:
-            return frozenset(w.name for w in people.workers(c) if w.revoked is None)
+            return people.registered_workers(c)
 
     def close(self) -> None:
         self.bus.close()

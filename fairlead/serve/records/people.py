@@ -196,6 +196,11 @@ def workers(c: Connection) -> list[Worker]:
     return [_worker(r) for r in c.execute(select(worker).order_by(worker.c.name))]
 
 
+def registered_workers(c: Connection) -> frozenset[str]:
+    """Names of the workers whose verdicts count now."""
+    return frozenset(worker.name for worker in workers(c) if worker.revoked is None)
+
+
 def revoke_worker(c: Connection, name: str) -> bool:
     done = c.execute(
         update(worker).values(revoked=time.time()).where(worker.c.name == name, worker.c.revoked.is_(None))
