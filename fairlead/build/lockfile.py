@@ -17,6 +17,7 @@ from fairlead.errors import UsageError
 GROUPS = ("tests", "test", "testing", "dev", "develop", "development", "pytest")
 """Dependency groups and extras that tests are taken to need, by their normalised names."""
 _HASH = re.compile(r"sha(?:256|384|512):[0-9a-f]+")
+_CONDITIONS = 200
 _EXPORT = "export it, such as `uv export --format requirements.txt -o requirements.tests.lock`"
 
 
@@ -114,30 +115,30 @@ class _Uv:
             self.packages.setdefault(_text(package.get("name")), []).append(package)
 
     def lines(self) -> Iterator[str]:
-        # (package, extra) -> the conditions under which it is needed; "" is always
-        needed: dict[tuple[str, str], set[str]] = {}
+        # (package, extra) -> the sets of markers under each of which it is needed; the empty set is always
+        needed: dict[tuple[str, str], list[frozenset[str]]] = {}
         at: dict[str, Mapping[str, object]] = {}
-        todo: list[tuple[Mapping[str, object], str, str]] = [
-            (package, extra, "") for package in self._own() for extra in ("", *self._test_extras(package))
+        todo: list[tuple[Mapping[str, object], str, frozenset[str]]] = [
+            (package, extra, frozenset())
+            for package in self._own()
+            for extra in ("", *self._test_extras(package))
         ]
         while todo:
-            package, extra, condition = todo.pop()
+            package, extra, markers = todo.pop()
             name = f"{_text(package.get('name'))}=={_text(package.get('version'))}"
-            known = needed.setdefault((name, extra), set())
-            if condition in known or "" in known:
+            known = needed.setdefault((name, extra), [])
+            if any(other <= markers for other in known):
                 continue
-            known.add(condition)
-            if len(known) > 1000:
+            known[:] = [*(other for other in known if not markers <= other), markers]
+            if len(known) > _CONDITIONS:
                 raise UsageError(f"the conditions of {name} are too many", where=self.path, remedy=_EXPORT)
             at[name] = package
             for dependency in self._dependencies(package, extra):
                 marker = _text(dependency.get("marker"))
-                both = " and ".join(f"({part})" for part in dict.fromkeys((condition, marker)) if part)
-                if condition and marker and condition == f"({marker})":
-                    both = condition
+                both = markers | {marker} if marker else markers
+                extras = dependency.get("extra")
                 for other in self._found(dependency):
                     todo.append((other, "", both))
-                    extras = dependency.get("extra")
                     todo += [(other, str(e), both) for e in (extras if isinstance(extras, list) else ())]
         for name, package in at.items():
             source = package.get("source")
@@ -145,8 +146,7 @@ class _Uv:
                 if package in self._own():
                     continue
                 raise UsageError(f"{name} is not from a registry", where=self.path, remedy=_EXPORT)
-            conditions = set().union(*(found for (n, _), found in needed.items() if n == name))
-            marker = "" if "" in conditions else " or ".join(f"({c})" for c in sorted(conditions))
+            marker = _either({m for (n, _), found in needed.items() if n == name for m in found})
             hashes = (_text(wheel.get("hash")) for wheel in _tables(package.get("wheels")))
             yield _line(_text(package.get("name")), package.get("version"), marker, hashes, self.path)
 
@@ -181,3 +181,14 @@ class _Uv:
         if not found:
             raise UsageError(f"the lock names {name}, and does not hold it", where=self.path, remedy=_EXPORT)
         return found
+
+
+def _either(conditions: set[frozenset[str]]) -> str:
+    """One marker for "under any of these sets", "" if one of them is empty."""
+    if frozenset() in conditions:
+        return ""
+    made = []
+    for markers in sorted(conditions, key=sorted):
+        both = " and ".join(f"({m})" if len(markers) > 1 else m for m in sorted(markers))
+        made.append(f"({both})" if len(conditions) > 1 else both)
+    return " or ".join(made)

@@ -1,0 +1,144 @@
+"""`fairlead init` as people run it, then the ordinary verbs on what it found. Wheels are made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.build.test_build_verbs import Clone
+from tests.build.wheels import PYTEST, Wheelhouse
+
+PYPROJECT = """
+[build-system]
+build-backend = "hatchling.build"
+[project]
+name = "hello"
+version = "1.2"
+dependencies = ["words"]
+[project.scripts]
+hello = "hello:main"
+[dependency-groups]
+tests = ["pytest"]
+"""
+TEST = """
+import importlib.metadata, os, pathlib, sys
+import hello
+
+def test_greets():
+    assert hello.greet() == "hello"
+
+def test_the_place_is_that_of_the_repository():
+    assert pathlib.Path.cwd().joinpath("tests", "data.txt").read_text() == "data"
+    assert importlib.metadata.version("hello") == "1.2"
+    assert [e.value for e in importlib.metadata.entry_points(group="console_scripts", name="hello")] == ["hello:main"]
+    assert not os.path.exists("src/hello/unused.md.py")
+"""
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wheelhouse:
+    made = Wheelhouse(tmp_path / "wheels", monkeypatch)
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    made.add("pytest", {"pytest.py": PYTEST}, version="9.0")
+    made.add("words", {"words.py": "WORD = 'hello'"}, version="1.0")
+    return made
+
+
+@pytest.fixture
+def clone(tmp_path: Path, house: Wheelhouse) -> Clone:
+    made = Clone(tmp_path / "clone")
+    for path in (".buckconfig", "lib/BUCK", "lib/words.txt", "lib/check.sh"):
+        (made.root / path).unlink()
+    made.write("pyproject.toml", PYPROJECT)
+    made.write("src/hello/__init__.py", "from hello.voice import greet\n")
+    made.write("src/hello/voice.py", "import words\ndef greet():\n    return words.WORD\n")
+    made.write("src/hello/other.py", "")
+    made.write("tests/test_hello.py", TEST)
+    made.write("tests/data.txt", "data")
+    made.commit("a Python project")
+    return made
+
+
+def test_init_then_lock_then_test_then_nothing_runs(clone: Clone) -> None:
+    out, _ = clone.run("init")
+    assert "known    packages" in out and "src/hello" in out
+    assert "unknown  environment" in out and "fairlead init --lock" in out
+    assert "wrote fairlead.toml" in out
+    assert clone.git("status", "--short").split() == ["??", "fairlead.toml"]
+    out, err = clone.run("test", "//...", code=2)
+    assert "init --lock" in err
+    out, _ = clone.run("init", "--lock")
+    assert "wrote requirements.tests.lock" in out and "known    environment" in out
+    assert clone.read("requirements.tests.lock").count("--hash=sha256:") == 2
+    out, _ = clone.run("test", "//...")
+    assert "pass    //:tests/test_hello" in out and "1 of 1 passed, 1 ran" in out
+    out, _ = clone.run("test", "//...")
+    assert "no test ran" in out and "no action ran" in out
+
+
+def test_an_edit_is_seen_and_why_names_it(clone: Clone) -> None:
+    clone.run("init")
+    clone.run("init", "--lock")
+    clone.run("test", "//:tests/test_hello")
+    clone.write("src/hello/other.py", "x = 1\n")
+    assert "1 of 1 passed" in clone.run("test", "//...")[0]
+    clone.write("src/hello/voice.py", "def greet():\n    return 'bye'\n")
+    out, _ = clone.run("test", "//...", code=1)
+    assert "fail    //:tests/test_hello" in out
+    out, _ = clone.run("why", "//:tests/test_hello")
+    assert "src/hello/voice.py" in out
+    document = clone.json("build", "//:hello")
+    assert document["targets"] == {"//:hello": ["fairlead-out/gen/__hello__/lib"]}
+
+
+def test_existing_settings_are_never_rewritten(clone: Clone) -> None:
+    before = PYPROJECT + "[tool.fairlead.lint]\ndisable = []\n"
+    clone.write("pyproject.toml", before)
+    out, _ = clone.run("init")
+    assert "nothing written" in out and "infer = true" in out
+    assert clone.read("pyproject.toml") == before and not (clone.root / "fairlead.toml").exists()
+    clone.write("pyproject.toml", before + "[tool.fairlead.build]\ninfer = true\n")
+    clone.run("init", "--lock")
+    assert "1 of 1 passed" in clone.run("test", "//...")[0]
+
+
+def test_written_out_the_targets_stay_what_they_were(clone: Clone) -> None:
+    clone.run("init")
+    clone.run("init", "--lock")
+    clone.run("test", "//...")
+    assert "wrote BUCK" in clone.run("init", "--write")[0]
+    assert "no test ran" in clone.run("test", "//...")[0]
+    assert "written down already" in clone.run("init", code=2)[1]
+
+
+def test_a_commit_has_the_same_targets(clone: Clone) -> None:
+    clone.run("init")
+    clone.run("init", "--lock")
+    clone.commit("fairlead")
+    clone.run("test", "//...")
+    clone.write("src/hello/voice.py", "raise SystemExit\n")
+    assert "no test ran" in clone.run("test", "//...", "--rev", "HEAD")[0]
+
+
+def test_nothing_declared_is_asked_for_and_never_guessed(clone: Clone) -> None:
+    clone.write("pyproject.toml", PYPROJECT.replace('tests = ["pytest"]', "").replace('["words"]', "[]"))
+    document = clone.json("init")
+    findings = document["findings"]
+    assert isinstance(findings, list)
+    assert {"subject": "pytest", "add": 'requires = ["pytest"]', "sure": "unknown"}.items() <= next(
+        f for f in findings if f["subject"] == "pytest"
+    ).items()
+    out, err = clone.run("init", "--lock", code=2)
+    assert 'requires = ["pytest"]' in err and not (clone.root / "requirements.tests.lock").exists()
+    clone.write("fairlead.toml", '[build]\ninfer = true\nrequires = ["pytest"]\n')
+    clone.run("init", "--lock")
+    text = clone.read("requirements.tests.lock")
+    assert "pytest==9.0" in text and "words" not in text
+
+
+def test_what_cannot_be_resolved_is_said_in_the_resolvers_words(clone: Clone) -> None:
+    clone.write("pyproject.toml", PYPROJECT.replace('["words"]', '["not-to-be-had"]'))
+    clone.run("init")
+    _, err = clone.run("init", "--lock", code=2)
+    assert "not-to-be-had" in err and not (clone.root / "requirements.tests.lock").exists()

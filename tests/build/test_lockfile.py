@@ -1,0 +1,113 @@
+"""Locks of other tools, as uv, poetry and PEP 751 write them, read as hashed requirements."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairlead.build import lockfile
+from fairlead.build.toolchain import check_lock
+from fairlead.errors import UsageError
+
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+
+def read(path: str, text: str) -> list[str]:
+    made = lockfile.requirements(path, text)
+    assert len(check_lock(made, path)) == len(made.splitlines())  # what installs it understands it
+    return made.splitlines()
+
+
+def uv(name: str, more: str = "", source: str = 'registry = "r"', version: str = "1.0") -> str:
+    return (
+        f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = {{ {source} }}\n'
+        f'wheels = [{{ url = "u", hash = "{A}" }}, {{ url = "v", hash = "{B}" }}]\n{more}'
+    )
+
+
+ROOT = (
+    '[[package]]\nname = "me"\nversion = "1"\nsource = { editable = "." }\n'
+    'dependencies = [{ name = "attrs" }, { name = "colorama", marker = "sys_platform == \'win32\'" }]\n'
+    '[package.optional-dependencies]\ndocs = [{ name = "sphinx" }]\n'
+    '[package.dev-dependencies]\ntests = [{ name = "pytest", extra = ["more"] }]\n'
+)
+
+
+def test_uv_lock_is_followed_from_the_project_and_its_test_groups() -> None:
+    text = (
+        "version = 1\n"
+        + ROOT
+        + uv("attrs")
+        + uv("sphinx")
+        + uv("colorama", 'dependencies = [{ name = "deep" }]\n')
+    )
+    text += uv("deep") + uv("extra")
+    text += uv("pytest", '[package.optional-dependencies]\nmore = [{ name = "extra" }]\n', version="9.2.0")
+    assert read("uv.lock", text) == [
+        f"attrs==1.0 --hash={A} --hash={B}",
+        f"colorama==1.0 ; sys_platform == 'win32' --hash={A} --hash={B}",
+        f"deep==1.0 ; sys_platform == 'win32' --hash={A} --hash={B}",
+        f"extra==1.0 --hash={A} --hash={B}",
+        f"pytest==9.2.0 --hash={A} --hash={B}",
+    ]
+
+
+def test_uv_lock_conditions_add_up() -> None:
+    more = 'dependencies = [{ name = "deep", marker = "os_name == \'nt\'" }]\n'
+    text = ROOT + uv("attrs", more) + uv("colorama", more) + uv("pytest") + uv("deep")
+    line = next(line for line in read("uv.lock", text) if line.startswith("deep"))
+    assert line.startswith("deep==1.0 ; os_name == 'nt' --hash")
+    text = ROOT + uv("attrs") + uv("colorama", more) + uv("pytest", more.replace("nt", "posix")) + uv("deep")
+    line = next(line for line in read("uv.lock", text) if line.startswith("deep"))
+    assert line.startswith(
+        "deep==1.0 ; ((os_name == 'nt') and (sys_platform == 'win32')) or (os_name == 'posix')"
+    )
+
+
+def test_uv_lock_a_package_needed_always_has_no_condition() -> None:
+    text = ROOT + uv("attrs", 'dependencies = [{ name = "colorama" }]\n') + uv("colorama") + uv("pytest")
+    assert f"colorama==1.0 --hash={A} --hash={B}" in read("uv.lock", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ROOT + uv("attrs", source='git = "https://example.org/x"') + uv("colorama") + uv("pytest"),
+        ROOT + uv("colorama") + uv("pytest"),
+        ROOT + uv("attrs").replace("sha256:", "md5:") + uv("colorama") + uv("pytest"),
+        "not toml [",
+    ],
+)
+def test_uv_lock_what_is_not_complete_is_refused(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        lockfile.requirements("a/uv.lock", text)
+    assert caught.value.where == "a/uv.lock" and caught.value.remedy
+
+
+def test_pylock() -> None:
+    text = (
+        'lock-version = "1.0"\n[[packages]]\nname = "attrs"\nversion = "25.1"\nmarker = "os_name == \'posix\'"\n'
+        f'[[packages.wheels]]\nname = "x.whl"\nhashes = {{ sha256 = "{"a" * 64}" }}\n'
+        '[[packages]]\nname = "me"\n[packages.directory]\npath = "."\n'
+    )
+    assert read("pylock.toml", text) == [f"attrs==25.1 ; os_name == 'posix' --hash={A}"]
+    with pytest.raises(UsageError, match="on its own"):
+        lockfile.requirements(
+            "pylock.dev.toml", text.replace("os_name == 'posix'", "'dev' in dependency_groups")
+        )
+
+
+def test_poetry_lock_takes_main_and_the_test_groups() -> None:
+    def package(name: str, groups: str, more: str = "") -> str:
+        return (
+            f'[[package]]\nname = "{name}"\nversion = "2"\noptional = false\n{groups}{more}\n'
+            f'files = [{{file = "x-2-py3-none-any.whl", hash = "{A}"}}, {{file = "x.tar.gz", hash = "{B}"}}]\n'
+        )
+
+    text = (
+        package("attrs", 'groups = ["main"]\n', "markers = \"os_name == 'posix'\"")
+        + package("pytest", 'groups = ["docs", "test"]\n')
+        + package("sphinx", 'groups = ["docs"]\n')
+    )
+    assert read("poetry.lock", text) == [f"attrs==2 ; os_name == 'posix' --hash={A}", f"pytest==2 --hash={A}"]
+    with pytest.raises(UsageError, match="which group"):
+        lockfile.requirements("poetry.lock", package("attrs", ""))
