@@ -17,7 +17,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairlead.build import manifest, sandbox
@@ -104,8 +104,10 @@ class Stage:
         *,
         seconds: float,
         cancel: threading.Event | None = None,
+        record: bool = False,
     ) -> sandbox.Completed:
-        """Run the program in the project's folder, its output in `self.log`."""
+        """Run the program in the project's folder, its output in `self.log`; with `record` the answer says
+        what it asked for there."""
         inside = self.enforced == "namespace"
         tmp = "/tmp" if inside else str(self.root / "tmp")
         binds: list[Bind] = []
@@ -132,8 +134,14 @@ class Stage:
             wall_seconds=seconds,
             keep_free=self._keep_free(),
             level=self.enforced,
+            record=record,
         )
-        return sandbox.run(command, cancel=cancel)
+        done = sandbox.run(command, cancel=cancel)
+        return done if done.asked is None else replace(done, asked=done.asked.below(command.cwd))
+
+    def lacks(self, path: str) -> bool:
+        """Whether nothing stands at a path of the project's folder."""
+        return not os.path.lexists(self.project / path)
 
     def foreground(self, argv: Iterable[str], env: Mapping[str, str], *, terminal: Mapping[str, str]) -> int:
         """Run the program with our own terminal, in the same environment but without walls; its exit code.
@@ -142,7 +150,8 @@ class Stage:
         """
         tmp = str(self.root / "tmp")
         declared = {name: self._resolved(value) for name, value in env.items()}
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A handler that does nothing: an ignored signal would be ignored by the program too.
+        before = signal.signal(signal.SIGINT, lambda *_: None)
         try:
             return subprocess.run(
                 self._command(argv),

@@ -180,9 +180,9 @@ def test_pdb_has_the_terminal_the_environment_and_the_inputs(python: Clone) -> N
     )
     os.close(theirs)
     said = _until(ours, "(Pdb)")
-    os.write(ours, b"p 'seen ' + seen, os.listdir('.')\n")
+    os.write(ours, b"p 'seen ' + seen, os.listdir('.'), __import__('signal').getsignal(2).__name__\n")
     said = _until(ours, "(Pdb)")
-    assert "('seen tried', ['test_it.py'])" in said
+    assert "('seen tried', ['test_it.py'], 'default_int_handler')" in said
     os.write(ours, b"c\n")
     assert process.wait(timeout=60) == 1
     os.close(ours)
