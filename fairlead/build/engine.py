@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fairlead.build import execute, sandbox, testing, toolchain
+from fairlead.build import execute, finished, sandbox, testing, toolchain
 from fairlead.build.execute import Cache, Executor, Result
 from fairlead.build.key import Platform, target_records
 from fairlead.build.manifest import Manifest
@@ -50,12 +50,13 @@ class Event:
 @dataclass(frozen=True)
 class BuildReport:
     """What a build did: label -> paths of its outputs under the root, and how many actions ran or were
-    known."""
+    known. `placed` are the outputs as the actions name them."""
 
     outputs: Mapping[str, tuple[str, ...]]
     ran: int
     cached: int
     seconds: float
+    placed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ class Engine:
             work = _Work()
             self._make(self._closure(wanted), work, keep_going=False)
             outputs = {}
+            placed: list[str] = []
             for label in labels:
                 paths = self.plan.targets[label].default_outputs
                 outputs[label] = tuple(paths)
@@ -173,9 +175,10 @@ class Engine:
                 for made in {made for path in paths if (made := self._made_by(path)) is not None}:
                     if self.root is not None:
                         materialise(self.root, made, work.made[made], self.store)
+                        placed.append(made)
             self._remember(labels, records)
         seconds = time.monotonic() - started
-        return BuildReport(outputs, work.ran, work.cached, seconds)
+        return BuildReport(outputs, work.ran, work.cached, seconds, tuple(placed))
 
     def test(self, labels: Sequence[str], reuse: bool = True) -> TestReport:
         """Test those of `labels` that are tests; a pass at the same key is reused unless `reuse` is false.
@@ -398,6 +401,8 @@ class Engine:
         results = self.store.results
         new = [label for label in labels if results.get("latest", label) != records[label].key.encode()]
         if new:
+            if self.root is not None:
+                finished.forget(self.store, self.root)
             for record in records.values():
                 self.store.put_record(record)
         for label in new:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from fairlead.build.artifact import Artifact, Found, command
+from fairlead.build.artifact import Artifact, BuildArtifact, Found, command
 from fairlead.build.attrs import DepRef, resolve, to_json
 from fairlead.build.buckconfig import BuckConfig
 from fairlead.build.context import Actions, Context, environment
@@ -45,7 +45,7 @@ def evaluate(
     requested: set[Label] = set()
     for text in patterns:
         requested.update(named(loader, parse_pattern(text, "", "", config.cells)))
-    ordered = _closure(loader, sorted(requested))
+    ordered = _closure(loader, sorted(requested | _in_suites(loader, requested)))
     return _Analysis(loader).plan(ordered, sorted(requested))
 
 
@@ -73,6 +73,31 @@ def named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
         if package is not None:
             found.extend(target.label for target in package.targets.values())
     return found
+
+
+def _in_suites(loader: Loader, requested: Iterable[Label]) -> set[Label]:
+    """The tests that the suites and aliases among `requested` stand for: no dependencies of these, but to be
+    tested with them."""
+    found: set[Label] = set()
+    todo = list(requested)
+    while todo:
+        label = todo.pop()
+        suite = declaration(loader, label, "", "")
+        for test in _stands_for(suite):
+            if test not in found:
+                declaration(loader, test, str(label), suite.place)
+                found.add(test)
+                todo.append(test)
+    return found
+
+
+def _stands_for(target: Declared) -> list[Label]:
+    """The targets that are tested when `target` is: what a suite lists, what an alias leads to."""
+    if target.rule._module == "prelude//test_suite.bzl":
+        return list(target.attrs["tests"])
+    if target.rule._module == "prelude//alias.bzl":
+        return [ref.label.raw_target() for ref in target.deps()]
+    return []
 
 
 def declaration(loader: Loader, label: Label, asked_by: str, where: str) -> Declared:
@@ -153,6 +178,10 @@ def _closure(loader: Loader, requested: Sequence[Label]) -> list[Declared]:
     return ordered
 
 
+def _is_tested(target: Target) -> bool:
+    return target.test is not None or target.rule in ("alias", "test_suite")
+
+
 class Dependency(Native):
     """What a rule sees of a dependency: `dep[Provider]`, `Provider in dep`, `dep.get(Provider)`, `.label`."""
 
@@ -220,6 +249,14 @@ class _Analysis:
             except Exception as error:
                 raise self._at(error, declared) from None
         self._check_apart()
+        for label in map(str, requested):
+            for test in targets[label].tests:
+                if targets[label].rule == "test_suite" and not _is_tested(targets[test]):
+                    raise UsageError(
+                        f"{label} lists {test}, and a {targets[test].rule} is no test",
+                        where=targets[label].place,
+                        remedy="list tests and other suites only",
+                    )
         return Plan(
             targets, tuple(self.actions), dict(sorted(self.toolchains.items())), tuple(map(str, requested))
         )
@@ -267,7 +304,8 @@ class _Analysis:
             self.toolchains[actions._toolchain.label] = actions._toolchain
         module = self.loader.module(declared.rule._module)
         run, run_inputs = self._run(found)
-        test = self._test(found)
+        tests = tuple(map(str, _stands_for(declared)))
+        test = None if tests else self._test(found)  # a test that is handed on is run once, as what it is
         used = {name for action in ordered for name in action.toolchains}
         return Target(
             label=str(label),
@@ -283,6 +321,10 @@ class _Analysis:
             run_inputs=run_inputs,
             test=test,
             place=declared.place,
+            other_outputs=tuple(
+                a._path for a in found[DEFAULT].__dict__["other_outputs"] if isinstance(a, BuildArtifact)
+            ),
+            tests=tests,
         )
 
     def _run(self, found: dict[Provider, Instance]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fairlead.build import manifest
@@ -32,7 +33,8 @@ def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
     """
     target = root / path
     name = manifest.digest(content)
-    if _known(root, path, store) == [name, _signature(target, content)]:
+    names = [*sorted(content.entries)] if isinstance(content, Folder) else None
+    if _known(root, path, store) == [name, state(target, names), names]:
         return False
     _make_folders(root, Path(path).parent)
     for stale in target.parent.glob(f"{_TEMP}*"):  # of a killed run: the store is ours alone now
@@ -40,7 +42,7 @@ def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
     temp = target.with_name(f"{_TEMP}{secrets.token_hex(8)}")
     try:
         manifest.place(content, temp, store.blobs, link=False, called=target)
-        signature = _signature(temp, content)
+        signature = state(temp, names)
         crashpoint.here(BEFORE_SWAP)
         if isinstance(content, Folder) or target.is_dir():
             atomic.remove(target)
@@ -50,8 +52,18 @@ def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
     finally:
         if os.path.lexists(temp):
             atomic.remove(temp)
-    store.results.put("placed", str(target), json.dumps([name, signature]).encode())
+    store.results.put("placed", str(target), json.dumps([name, signature, names]).encode())
     return True
+
+
+def placed(root: Path, paths: Iterable[str], store: Store) -> dict[str, tuple[list[str] | None, str]]:
+    """For outputs that stand in their places: path -> names inside (None for a file), and their state."""
+    rows = store.results.get_many("placed", [str(root / path) for path in paths])
+    found = {}
+    for place, row in rows.items():
+        _, signature, names = json.loads(row)
+        found[str(Path(place).relative_to(root))] = (names, signature)
+    return found
 
 
 def _known(root: Path, path: str, store: Store) -> object:
@@ -78,16 +90,15 @@ def _make_folders(root: Path, folder: Path) -> None:
             raise manifest.unplaced(error, "make the folder", at) from error
 
 
-def _signature(target: Path, content: Manifest) -> str:
-    """A digest of inode, size and times of all that stands at `target`; "" if it is not all there."""
-    names = [""] if not isinstance(content, Folder) else ["", *sorted(content.entries)]
+def state(target: Path, names: Sequence[str] | None) -> str:
+    """A digest of inode, size and times of the file `target` (`names` None), else of the folder with all of
+    `names` in it; "" if it is not all there."""
     found = []
     try:
-        for name in names:
-            at = os.path.join(target, name) if name else target
-            seen = os.lstat(at)
+        for name in ("", *(names or ())):
+            seen = os.lstat(f"{target}/{name}" if name else target)
             found.append((name, seen.st_ino, seen.st_mode, seen.st_size, seen.st_mtime_ns))
-        if isinstance(content, Folder):
+        if names is not None:
             inside = sum(len(files) for _, _, files in os.walk(target))
             found.append(("", inside, 0, 0, 0))
     except OSError:

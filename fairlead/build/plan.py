@@ -144,8 +144,10 @@ class Target:
     prelude are named `prelude//x.bzl`. `attrs` are the resolved attributes. `sources` are the repository
     files that the attributes name, `deps` the labels they name (toolchains among them). `environment` and
     `config` are what the rule declared to read from outside: config items are "section.key" -> value.
-    `default_outputs` are what `build` shows; `run` is the command of `fairlead run`, `run_inputs` the
-    outputs that it needs. `place` is where the target is declared, "file:line", for messages; it is no part
+    `default_outputs` are what `build` shows, `other_outputs` what it makes beside them; `run` is the command
+    of `fairlead run`, `run_inputs` the outputs that it needs. `tests` are the tests that the target stands
+    for: those of a suite, or the one that an alias leads to; they are in the plan if this one was requested.
+    `place` is where the target is declared, "file:line", for messages; it is no part
     of any key.
     """
 
@@ -163,6 +165,8 @@ class Target:
     run_inputs: tuple[str, ...] = ()
     test: TestSpec | None = None
     place: str = ""
+    other_outputs: tuple[str, ...] = ()
+    tests: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
         return {
@@ -180,6 +184,8 @@ class Target:
             "run_inputs": list(self.run_inputs),
             "test": None if self.test is None else self.test.to_json(),
             "place": self.place,
+            "other_outputs": list(self.other_outputs),
+            "tests": list(self.tests),
         }
 
 

@@ -259,6 +259,8 @@ def _target(reader: _Reader) -> Target:
         run_inputs=reader.paths("run_inputs", made=True),
         test=None if test is None else _test(_Reader(f"{reader.where}.test", test)),
         place=reader.text("place"),
+        other_outputs=reader.paths("other_outputs", made=True),
+        tests=reader.labels("tests"),
     )
 
 
@@ -325,6 +327,9 @@ def _check(plan: Plan) -> None:
                 raise _refuse(f"target {label}", f"offers {path!r}, which no action makes")
         named = [name for word in target.run or () for name in toolchains_named(word)]
         _check_toolchains(plan, f"target {label}", named)
+        for path in target.other_outputs:
+            if not any(p in made for p in (path, *_folders(path))):
+                raise _refuse(f"target {label}", f"offers {path!r}, which no action makes")
         for path in target.run_inputs:
             if path not in made:
                 raise _refuse(f"target {label}", f"runs with {path!r}, which no action makes")

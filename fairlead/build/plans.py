@@ -29,6 +29,8 @@ from fairlead.store import Store, digest
 
 T = TypeVar("T")
 NAMESPACE = "plan"
+DAMAGED = (MachineryError, ValueError, EOFError, TypeError, KeyError)
+"""What reading a kept value may raise: then it is no answer, and all is found out anew."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,22 @@ class Plans:
 
     def find(self, tree: DiskTree, patterns: Sequence[str]) -> Plan | None:
         """The plan that evaluating `patterns` over `tree` would give; None if that is not known."""
+        name = self.name(tree, patterns)
+        try:
+            return None if name is None else _plan(parts(self.store, name))
+        except DAMAGED:
+            return None
+
+    def name(self, tree: DiskTree, patterns: Sequence[str]) -> str | None:
+        """The name of that plan, which stands for all that it says, without reading it."""
         row = self.store.results.get(NAMESPACE, _key(tree, patterns))
         if row is None:
             return None
         try:
-            asked = self._load(row[:64].decode())
-            if not tree.answers(asked["folders"], asked["links"], asked["files"]):
-                return None
-            return _plan(self._load(row[64:].decode()))
-        except (MachineryError, ValueError, EOFError, TypeError, KeyError):  # a damaged store: evaluate
+            asked = parts(self.store, row[:64].decode())
+            same = tree.answers(asked["folders"], asked["links"], asked["files"])
+            return row[64:].decode() if same else None
+        except DAMAGED:
             return None
 
     def keep(self, tree: DiskTree, patterns: Sequence[str], plan: Plan) -> None:
@@ -57,15 +66,17 @@ class Plans:
         names = [self.store.blobs.put(marshal.dumps(value)) for value in (asked, _table(plan))]
         self.store.results.put(NAMESPACE, _key(tree, patterns), "".join(names).encode())
 
-    def _load(self, name: str) -> Any:
-        data = self.store.blobs.get(name)
-        if digest.of_bytes(data) != name:
-            raise ValueError("a damaged blob")
-        return marshal.loads(data)
+
+def parts(store: Store, name: str) -> Any:
+    """What a blob of ours holds; one of DAMAGED if it is not there or not whole."""
+    data = store.blobs.get(name)
+    if digest.of_bytes(data) != name:
+        raise ValueError("a damaged blob")
+    return marshal.loads(data)
 
 
 def _key(tree: DiskTree, patterns: Sequence[str]) -> str:
-    return digest.of_bytes(repr([_program(), str(tree.root), sorted(patterns)]).encode())
+    return digest.of_bytes(repr([_program(), str(tree.root), list(patterns)]).encode())
 
 
 @functools.cache

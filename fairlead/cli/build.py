@@ -8,8 +8,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
+from typing import TYPE_CHECKING
 
+from fairlead.build import finished
+from fairlead.build.finished import Finished
+from fairlead.build.plans import Plans
 from fairlead.cli import project, terminal
+
+if TYPE_CHECKING:
+    from fairlead.build.engine import BuildReport
+    from fairlead.build.plan import Plan
+    from fairlead.build.tree import DiskTree
+    from fairlead.cli.project import Project
+    from fairlead.store import Store
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,22 +35,56 @@ def run(args: argparse.Namespace) -> int:
     here = project.Project.find()
     store = here.store()
     tree = here.disk(store)
-    plan = here.plan(tree, args.patterns, store)
-    report = project.engine(args, here, store, tree, plan).build(plan.requested)
+    started = time.monotonic()
+    done, ran = _known(args, here, store, tree), 0
+    if done is None:
+        plan = here.plan(tree, args.patterns, store)
+        report = project.engine(args, here, store, tree, plan).build(plan.requested)
+        done, ran = finished.Finished(report.outputs, report.cached), report.ran
+        _keep(args, here, store, tree, plan, report)
+    seconds = time.monotonic() - started
     if args.json:
         document = {
             "schema": "fairlead.build/1",
-            "targets": {label: list(paths) for label, paths in report.outputs.items()},
-            "actions": {"ran": report.ran, "known": report.cached},
-            "seconds": round(report.seconds, 3),
+            "targets": {label: list(paths) for label, paths in done.outputs.items()},
+            "actions": {"ran": ran, "known": done.actions},
+            "seconds": round(seconds, 3),
         }
         print(json.dumps(document, indent=2))
         return 0
-    for label, paths in report.outputs.items():
+    for label, paths in done.outputs.items():
         for path in paths:
             terminal.say(f"{label}  {path}")
-    terminal.say(summary(len(report.outputs), report.ran, report.cached, report.seconds))
+    terminal.say(summary(len(done.outputs), ran, done.actions, seconds))
     return 0
+
+
+def _known(args: argparse.Namespace, here: Project, store: Store, tree: DiskTree) -> Finished | None:
+    """The report of the last build, if it was this one and nothing has changed."""
+    name = _name(args, here, store, tree)
+    return None if name is None else finished.find(store, tree, name)
+
+
+def _keep(
+    args: argparse.Namespace, here: Project, store: Store, tree: DiskTree, plan: Plan, report: BuildReport
+) -> None:
+    from fairlead.build.materialise import placed
+
+    name = _name(args, here, store, tree)
+    if name is not None:
+        sources = {path for target in plan.targets.values() for path in target.sources}
+        sources |= {path for action in plan.actions for path in action.sources}
+        sources |= {toolchain.lock for toolchain in plan.toolchains.values()}
+        done = finished.Finished(report.outputs, report.ran + report.cached)
+        finished.keep(store, tree, name, sorted(sources), placed(here.root, report.placed, store), done)
+
+
+def _name(args: argparse.Namespace, here: Project, store: Store, tree: DiskTree) -> str | None:
+    """What is asked for: the plan, and how closely its actions must have been confined."""
+    project.jobs(args, here)
+    level = project.sandbox_level(args, here)
+    name = Plans(store).name(tree, [here.package, *args.patterns])
+    return None if name is None else f"{name} {level}"
 
 
 def summary(targets: int, ran: int, known: int, seconds: float) -> str:

@@ -141,17 +141,22 @@ def sandbox_level(args: argparse.Namespace, project: Project) -> Requested:
     )
 
 
+def jobs(args: argparse.Namespace, project: Project) -> int:
+    """How many jobs at once, by the command line, else the settings; 0 means one a processor."""
+    number: int = args.jobs if args.jobs is not None else project.settings.number("build.jobs")
+    if number < 0:
+        raise UsageError(
+            f"{number} is no number of jobs",
+            where="--jobs" if args.jobs is not None else project.settings.source("build.jobs"),
+            remedy="use 1 or more, or 0 for one for each processor",
+        )
+    return number
+
+
 def engine(args: argparse.Namespace, project: Project, store: Store, tree: Tree, plan: Plan) -> Engine:
     """An engine with the options of the command line; it tells its work on stderr."""
     from fairlead.build.engine import Engine
 
-    jobs = args.jobs if args.jobs is not None else project.settings.number("build.jobs")
-    if jobs < 0:
-        raise UsageError(
-            f"{jobs} is no number of jobs",
-            where="--jobs" if args.jobs is not None else project.settings.source("build.jobs"),
-            remedy="use 1 or more, or 0 for one for each processor",
-        )
     on_disk = getattr(args, "rev", None) is None
     return Engine(
         store,
@@ -159,7 +164,7 @@ def engine(args: argparse.Namespace, project: Project, store: Store, tree: Tree,
         tree,
         plan,
         sandbox=sandbox_level(args, project),
-        jobs=jobs,
+        jobs=jobs(args, project),
         on_event=(lambda _: None) if args.json else show,
     )
 

@@ -1,0 +1,79 @@
+"""The last build of a project, so that the same build again finds in one look that there is nothing to do.
+
+What a build comes to is fixed by its plan and by what its sources hold. If the last build had this plan and
+these sources, and all that it put into fairlead-out stands there untouched, its report is today's report: no
+key is computed, no action looked up. Anything else, and the engine decides, action by action.
+
+One build is kept for each root, the last: so nothing else was built since, and `why` still compares with the
+right one.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fairlead.build import materialise
+from fairlead.build.plans import DAMAGED, parts
+from fairlead.build.tree import DiskTree
+from fairlead.errors import UsageError
+from fairlead.store import Store
+
+NAMESPACE = "finished"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Label -> paths of its outputs, and the number of actions that stand behind them."""
+
+    outputs: Mapping[str, tuple[str, ...]]
+    actions: int
+
+
+def find(store: Store, tree: DiskTree, plan: str) -> Finished | None:
+    """The last build below the tree's root, if it had the plan of this name and all is as it was."""
+    row = store.results.get(NAMESPACE, str(tree.root))
+    if row is None:
+        return None
+    try:
+        kept = parts(store, row.decode())
+        same = (
+            kept["plan"] == plan
+            and tree.digests(kept["digests"]) == kept["digests"]
+            and all(tree.mode(path) == mode for path, mode in kept["modes"].items())
+            and all(
+                materialise.state(tree.root / path, names) == state
+                for path, (names, state) in kept["placed"].items()
+            )
+        )
+        return Finished(kept["outputs"], kept["actions"]) if same else None
+    except (UsageError, *DAMAGED):  # a source is gone, or the store is damaged: the engine says what is wrong
+        return None
+
+
+def keep(
+    store: Store,
+    tree: DiskTree,
+    plan: str,
+    sources: Sequence[str],
+    placed: Mapping[str, tuple[list[str] | None, str]],
+    done: Finished,
+) -> None:
+    """Keep a build that has ended well. `sources` are all that its keys were made of; `placed` tells the
+    state of each output (`materialise.state`) with the names that were looked at."""
+    value = {
+        "plan": plan,
+        "digests": tree.digests(sources),
+        "modes": {path: tree.mode(path) for path in sources},
+        "placed": dict(placed),
+        "outputs": dict(done.outputs),
+        "actions": done.actions,
+    }
+    store.results.put(NAMESPACE, str(tree.root), store.blobs.put(marshal.dumps(value)).encode())
+
+
+def forget(store: Store, root: Path) -> None:
+    """Something else has been built or tested."""
+    store.results.delete(NAMESPACE, str(root))
