@@ -31,7 +31,8 @@ def test_greets():
 def test_the_place_is_that_of_the_repository():
     assert pathlib.Path.cwd().joinpath("tests", "data.txt").read_text() == "data"
     assert importlib.metadata.version("hello") == "1.2"
-    assert [e.value for e in importlib.metadata.entry_points(group="console_scripts", name="hello")] == ["hello:main"]
+    (offered,) = importlib.metadata.entry_points(group="console_scripts", name="hello")
+    assert offered.value == "hello:main"
     assert not os.path.exists("src/hello/unused.md.py")
 """
 
@@ -129,7 +130,7 @@ def test_nothing_declared_is_asked_for_and_never_guessed(clone: Clone) -> None:
     assert {"subject": "pytest", "add": 'requires = ["pytest"]', "sure": "unknown"}.items() <= next(
         f for f in findings if f["subject"] == "pytest"
     ).items()
-    out, err = clone.run("init", "--lock", code=2)
+    _, err = clone.run("init", "--lock", code=2)
     assert 'requires = ["pytest"]' in err and not (clone.root / "requirements.tests.lock").exists()
     clone.write("fairlead.toml", '[build]\ninfer = true\nrequires = ["pytest"]\n')
     clone.run("init", "--lock")

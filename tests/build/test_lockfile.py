@@ -85,7 +85,8 @@ def test_uv_lock_what_is_not_complete_is_refused(text: str) -> None:
 
 def test_pylock() -> None:
     text = (
-        'lock-version = "1.0"\n[[packages]]\nname = "attrs"\nversion = "25.1"\nmarker = "os_name == \'posix\'"\n'
+        'lock-version = "1.0"\n[[packages]]\nname = "attrs"\nversion = "25.1"\n'
+        "marker = \"os_name == 'posix'\"\n"
         f'[[packages.wheels]]\nname = "x.whl"\nhashes = {{ sha256 = "{"a" * 64}" }}\n'
         '[[packages]]\nname = "me"\n[packages.directory]\npath = "."\n'
     )
@@ -100,7 +101,8 @@ def test_poetry_lock_takes_main_and_the_test_groups() -> None:
     def package(name: str, groups: str, more: str = "") -> str:
         return (
             f'[[package]]\nname = "{name}"\nversion = "2"\noptional = false\n{groups}{more}\n'
-            f'files = [{{file = "x-2-py3-none-any.whl", hash = "{A}"}}, {{file = "x.tar.gz", hash = "{B}"}}]\n'
+            f'files = [{{file = "x-2-py3-none-any.whl", hash = "{A}"}},'
+            f' {{file = "x.tar.gz", hash = "{B}"}}]\n'
         )
 
     text = (

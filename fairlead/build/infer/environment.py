@@ -30,10 +30,13 @@ _CARET = re.compile(r"([~^])\s*(\d+(?:\.\d+)*)(\S*)")
 
 @dataclass(frozen=True)
 class Environment:
-    """`lock` is the repository's lock, "" if there is none. `requires` is what one would be made from."""
+    """`lock` is the repository's lock, "" if there is none. `requires` is what one would be made from.
+    `uses` are the repository's own distributions that the lock holds: other packages need them, plugins of
+    pytest for one, so every test may load any of their modules before it begins."""
 
     lock: str
     requires: tuple[str, ...]
+    uses: frozenset[str]
     findings: tuple[Finding, ...]
 
 
@@ -62,7 +65,20 @@ def read(tree: Tree, files: Sequence[str], projects: Sequence[Project], settings
             findings.append(
                 Finding("pytest", "in no group that is for tests", "unknown", add='requires = ["pytest"]')
             )
-    return Environment(lock, requires, tuple(findings))
+    uses = frozenset[str]()
+    if lock and not lockfile.reads(lock):
+        held = {_name(line) for line in tree.read(lock).decode("utf-8", "replace").splitlines()}
+        uses = frozenset(project.name for project in projects if normal(project.name) in held)
+    for name in sorted(uses):
+        findings.append(
+            Finding(
+                f"{name} in the lock",
+                "packages of the environment use it: every test gets all of it",
+                "known",
+                lock,
+            )
+        )
+    return Environment(lock, requires, uses, tuple(findings))
 
 
 def _lock(tree: Tree, files: Sequence[str], settings: Settings) -> tuple[str, str]:

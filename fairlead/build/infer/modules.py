@@ -20,6 +20,7 @@ class Modules:
     def __init__(self, files: Iterable[str]) -> None:
         self.files = frozenset(path for path in files if path.endswith(".py"))
         self.folders: dict[str, list[str]] = {}
+        self._loads: dict[tuple[str, ...], dict[str, frozenset[str]]] = {}
         known: set[str] = set()
         for path in sorted(self.files):
             folder = path.rpartition("/")[0]
@@ -96,14 +97,22 @@ class Modules:
             if path in done:
                 continue
             done.add(path)
-            todo += self.inits(path)
-            said = facts[path]
+            todo += self._direct(path, facts[path], folders)
+        return tuple(sorted(done))
+
+    def _direct(self, path: str, said: Facts, folders: tuple[str, ...]) -> frozenset[str]:
+        """What the file `path` itself loads. Most tests of a project share their search path, so each file
+        is looked at once."""
+        known = self._loads.setdefault(folders, {})
+        if path not in known:
+            found = set(self.inits(path))
             for what in said.imports:
-                todo += self.imported(what, path, folders)
+                found.update(self.imported(what, path, folders))
             for name in (*said.dotted, *said.plugins):
                 for folder in folders:
-                    todo += self.named(name, folder)
-        return tuple(sorted(done))
+                    found.update(self.named(name, folder))
+            known[path] = frozenset(found)
+        return known[path]
 
 
 def _join(folder: str, name: str) -> str:

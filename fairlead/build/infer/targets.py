@@ -10,7 +10,7 @@ nevertheless is missing in the sandbox too: the test fails and names the file, a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.build.infer import pytest_settings
@@ -65,8 +65,10 @@ def find(
     projects: Sequence[Project],
     pytests: Sequence[Pytest],
     facts: Mapping[str, Facts],
+    uses: Collection[str] = (),
 ) -> Targets:
-    """The targets of the projects, whose files are `files` and whose modules say `facts`."""
+    """The targets of the projects, whose files are `files` and whose modules say `facts`; packages of the
+    environment use the distributions `uses`."""
     modules = Modules(files)
     made = Targets()
     names: set[str] = set()
@@ -83,6 +85,8 @@ def find(
         taken.update(own)
         tests = settings.tests(project.folder, own)
         scope = _Scope(number, project, settings, own, modules, facts, roots, tests, packed)
+        if project.name in uses:
+            scope.always = "packages of its environment use this project"
         for path in tests:
             if not scope.ignored(path):
                 made.tests.append(scope.test(path, _name(names, path.removesuffix(".py"))))
@@ -143,6 +147,8 @@ class _Scope:
             self.settings_files.append(settings.source)
         self.folders = sorted({self._test_folder(path) for path in tests})
         self.packed = packed
+        self.always = "doctests run in every module" if settings.doctests else ""
+        """Why every test gets the whole project, "" if not every one does."""
 
     def ignored(self, path: str) -> bool:
         """Whether a conftest's `collect_ignore` names the file."""
@@ -164,38 +170,48 @@ class _Scope:
             for folder in folders:
                 starts += self.modules.named(plugin, folder)
         closure = self.modules.closure(starts, self.facts, folders)
-        why = self._dynamic(closure)
-        if not why and self.settings.doctests:
-            why = "doctests run in every module"
-        tests = self._test_folder(path)
+        why = self._dynamic(closure) or self.always
         srcs = set(closure)
-        # Packages of other projects of the repository count like the own ones as soon as one is imported.
-        packed = [
-            p
-            for n, inside in enumerate(self.packed)
-            if n == self.number or not srcs.isdisjoint(inside)
-            for p in inside
-        ]
-        data = {p for p in packed if not p.endswith(".py")} | set(self.settings_files)
-        data |= {p for p in self.own if not p.endswith(".py") and _below(p, tests)}
-        whole = bool(why)
-        if whole:
-            srcs |= {p for p in packed if p.endswith(".py")}
-            srcs |= {p for p in self.own if p.endswith(".py") and _below(p, tests)}
-            srcs |= {p for p in self.own if p.endswith(".py") and "/" not in p.removeprefix(self._prefix())}
-        for extra in self._named_files([p for p in closure if not self.project.owns(p)] or [path]):
-            (srcs if extra.endswith(".py") else data).add(extra)
+        if why:
+            srcs = self._whole(srcs, path, folders)
+        data = {p for p in self._packed(srcs) if not p.endswith(".py")} | set(self.settings_files)
+        data |= {p for p in self.own if not p.endswith(".py") and _below(p, self._test_folder(path))}
+        named = self._named_files([p for p in srcs if not self.project.owns(p)] or [path])
+        data |= {p for p in named if not p.endswith(".py")}
+        srcs = set(self.modules.closure(srcs | named, self.facts, folders))
         return Test(
             name,
             self.number,
             path,
             tuple(sorted(srcs)),
             tuple(sorted(data)),
-            whole,
+            bool(why),
             why,
             tuple(search),
             self.settings.import_mode or "prepend",
         )
+
+    def _packed(self, srcs: set[str]) -> list[str]:
+        """The files of the project's packages. Those of the repository's other projects count alike as soon
+        as one of them is imported."""
+        return [
+            p
+            for n, inside in enumerate(self.packed)
+            if n == self.number or not srcs.isdisjoint(inside)
+            for p in inside
+        ]
+
+    def _whole(self, srcs: set[str], path: str, folders: list[str]) -> set[str]:
+        """`srcs` with all modules of the packages, of the test's folder and of the project's top, and what
+        they import."""
+        tests, prefix = self._test_folder(path), self._prefix()
+        more = {p for p in self.own if _below(p, tests) or "/" not in p.removeprefix(prefix)}
+        while True:
+            start = srcs | {p for p in (*more, *self._packed(srcs)) if p.endswith(".py")}
+            grown = set(self.modules.closure(start, self.facts, folders))
+            if grown == srcs:
+                return srcs
+            srcs = grown
 
     def _prefix(self) -> str:
         return f"{self.project.folder}/" if self.project.folder else ""
