@@ -25,7 +25,7 @@ LEVELS: tuple[Requested, ...] = ("auto", "namespace", "none")
 
 @dataclass(frozen=True)
 class Project:
-    """A folder with a .buckconfig; `package` is where in it the person stands."""
+    """A folder with a .buckconfig, or whose targets are inferred; `package` is where the person stands."""
 
     root: Path
     package: str
@@ -35,17 +35,21 @@ class Project:
     def find(cls, start: Path | None = None) -> Project:
         """The project around `start` (default: here); UsageError if there is none.
 
-        The folder with .buckroot, else the outermost with .buckconfig, as Buck2 has it.
+        The folder with .buckroot, else the outermost with .buckconfig, as Buck2 has it, else the nearest
+        whose settings ask for inference.
         """
         here = (start or Path.cwd()).resolve()
         above = [here, *here.parents]
         roots = [folder for folder in above if (folder / ".buckroot").is_file()][:1]
         roots = roots or [folder for folder in above if (folder / ".buckconfig").is_file()][-1:]
+        roots = roots or [folder for folder in above if _asks_for_inference(folder)][:1]
         if not roots:
             raise UsageError(
-                "this is no project: there is no .buckconfig here or in a folder above",
+                "this is no project: neither here nor above is there a .buckconfig, or `infer = true` in"
+                " fairlead.toml",
                 where=str(here),
-                remedy="make an empty file .buckconfig in the root of the repository",
+                remedy="run `fairlead init` in the root of a Python repository; to write BUCK files by hand,"
+                " make an empty file .buckconfig there",
             )
         root = roots[0]
         package = "" if here == root else here.relative_to(root).as_posix()
@@ -120,6 +124,16 @@ class Project:
 
 def _warn(text: str) -> None:
     print(text, file=sys.stderr)
+
+
+def _asks_for_inference(folder: Path) -> bool:
+    """Whether the settings in a folder ask for inferred targets."""
+    if not any((folder / name).is_file() for name in ("fairlead.toml", "pyproject.toml")):
+        return False
+    from fairlead.build import infer
+    from fairlead.build.tree import DiskTree
+
+    return infer.wanted(DiskTree(folder))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
