@@ -215,6 +215,25 @@ def test_something_dynamic_anywhere_below_brings_the_whole_project(tmp_path: Pat
     assert not test_of(found, "tests/sub/test_deep.py").whole
 
 
+def test_a_project_that_its_own_environment_needs_is_whole_in_every_test(tmp_path: Path) -> None:
+    lock = LOCK["requirements.tests.lock"] + f"my.pkg==1.0 {HASH}\n"
+    found = read(tmp_path, {**BASE, "requirements.tests.lock": lock})
+    one = test_of(found, "tests/test_a.py")
+    assert one.whole and "src/my_pkg/c.py" in one.srcs
+    assert any(finding.subject == "my-pkg in the lock" for finding in found.findings)
+
+
+def test_the_whole_project_brings_what_it_imports_from_another(tmp_path: Path) -> None:
+    other = {
+        "other/pyproject.toml": '[project]\nname = "other"\n',
+        "other/src/other.py": "",
+        "other/src/z.txt": "",
+    }
+    files = {**BASE, **other, "src/my_pkg/b.py": "exec(x)", "src/my_pkg/c.py": "import other"}
+    one = test_of(read(tmp_path, files), "tests/test_a.py")
+    assert "other/src/other.py" in one.srcs
+
+
 def test_paths_in_texts_are_inputs(tmp_path: Path) -> None:
     text = "def test():\n    open(ROOT / 'docs' / 'notes.md')\n    open('README.md')\n"
     one = test_of(read(tmp_path, {**BASE, "tests/test_a.py": text}), "tests/test_a.py")

@@ -89,6 +89,8 @@ def test_an_edit_is_seen_and_why_names_it(clone: Clone) -> None:
     assert "fail    //:tests/test_hello" in out
     out, _ = clone.run("why", "//:tests/test_hello")
     assert "src/hello/voice.py" in out
+    clone.write("tests/test_new.py", "def test(): pass\n")
+    assert "//:tests/test_new" in clone.run("test", "//...", code=1)[0]
     document = clone.json("build", "//:hello")
     assert document["targets"] == {"//:hello": ["fairlead-out/gen/__hello__/lib"]}
 
