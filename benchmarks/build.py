@@ -8,8 +8,8 @@ one Ninja edge; in Fairlead a genrule is two actions, its command and the folder
 
 Each round runs the tools in turn, the next round in the opposite order, in four situations: `cold` (no
 output, no store, no server), `no-op`, `one edit` (of one source) and `1 % edit`. The tools do unlike work:
-Fairlead runs each command in a sandbox and keys it by content, Bazel by its own strategy (printed), Ninja
-and Make start it bare and look at times. `--tests N` measures instead a no-op of N python_test targets.
+Fairlead and Bazel run each command in a sandbox and go by content, Ninja and Make start it bare and go by
+times. `--tests N` measures instead a no-op of N python_test targets.
 
 Wall time is the caller's; CPU is that of the call, with a tool's server counted (/proc/PID/stat).
 """
@@ -33,7 +33,8 @@ WIDTH = 20
 """Commands in a package."""
 
 CASES = ("cold", "no-op", "one edit", "1 % edit")
-FAIRLEAD = str(Path(sys.executable).parent / "fairlead")
+os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+FAIRLEAD = "fairlead"
 
 
 class Tool:
@@ -137,7 +138,7 @@ class Make(Tool):
 
 class Bazel(Tool):
     name = "bazel"
-    version = ("bazel", "--version")
+    version = ("dpkg-query", "-W", "-f", "${Version}", "bazel-bootstrap")  # its --version says "no_version"
 
     def describe(self) -> None:
         self.base = self.root.with_name(f"{self.root.name}-output-base")
@@ -264,7 +265,7 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=0, metavar="N")
     args = parser.parse_args()
     names = args.tools.split(",")
-    chosen = [kind for name in names for kind in TOOLS if kind.name == name and shutil.which(kind.version[0])]
+    chosen = [kind for name in names for kind in TOOLS if kind.name == name and shutil.which(kind.name)]
     for kind in chosen:
         said = subprocess.run(kind.version, capture_output=True, text=True).stdout.splitlines()
         print(f"{kind.name}: {said[0]}")

@@ -36,7 +36,8 @@ class Sources:
 
     def identity(self, path: str) -> tuple[str, str]:
         """Mode and digest of a source, as keys hold them."""
-        self.prepare([path])
+        if path not in self._identity:
+            self.prepare([path])
         return self._identity[path]
 
     def file(self, path: str) -> File:

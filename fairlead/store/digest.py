@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from io import RawIOBase
 from pathlib import Path
 
 EMPTY = hashlib.sha256(b"").hexdigest()
 _CHUNK = 1 << 20
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def of_bytes(data: bytes) -> str:
@@ -31,4 +33,4 @@ def of_stream(file: RawIOBase) -> str:
 
 def is_digest(text: str) -> bool:
     """Whether `text` is written like a digest: 64 lower-case hex digits, so it is safe in a path."""
-    return len(text) == 64 and all(c in "0123456789abcdef" for c in text)
+    return _DIGEST.fullmatch(text) is not None

@@ -155,6 +155,11 @@ def _show(part: Part | Absent) -> str:
 
 
 def _encode(part: Part) -> bytes:
+    if type(part) is str:  # most parts are: first, and without a call
+        text = part.encode("utf-8", "surrogateescape")
+        return b"s%d:%s" % (len(text), text)
+    if type(part) is list or type(part) is tuple:
+        return _frame(b"l", b"".join(map(_encode, part)))
     if part is None:
         return b"n0:"
     if part is True:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.cli import build, main, project
+from fairlead.cli import main, project
 from tests.build.project import write
 
 FILES = {
@@ -42,7 +42,7 @@ class Run:
             self.asked = True
             return engine(*args)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(build.project, "engine", noted)
+        monkeypatch.setattr(project, "engine", noted)
 
     def __call__(self, *args: str) -> tuple[bool, int, int]:
         """Whether the engine was asked, actions that ran and actions that were known."""

@@ -9,6 +9,7 @@ whose end of the socket closes.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
@@ -228,6 +229,14 @@ class _Launcher:
 
 _idle: deque[_Launcher] = deque()
 """Launchers without work. A deque, for several threads take from it."""
+
+
+@atexit.register
+def _end_idle() -> None:
+    """They would end by themselves; waited for, their time counts as ours."""
+    while _idle:
+        _idle.pop()._close()
+
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # they answer to the process that started them
