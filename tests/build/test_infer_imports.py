@@ -71,6 +71,12 @@ def test_a_literal_name_is_an_import(line: str, expected: Import) -> None:
         "sys.path.insert(0, 'x')",
         "def test_it(pytester): pass",
         "pytest_plugins = ['a', name]",
+        "pytest_plugins: list[str] = names()",
+        "from importlib import import_module as load",
+        "from subprocess import run",
+        "from sys import executable",
+        "import subprocess as elsewhere",
+        "pytest.main(['x'])",
         "def broken(:",
         "x = '\0'",
     ],
@@ -135,6 +141,11 @@ def test_relative_imports_names_and_stars() -> None:
 def test_every_owner_of_a_name_is_taken() -> None:
     modules = Modules(["one/same.py", "two/same.py"])
     assert set(modules.imported(Import("same"), "t.py", ["one", "two"])) == {"one/same.py", "two/same.py"}
+
+
+def test_plugins_are_added_too() -> None:
+    assert facts("pytest_plugins: list[str] = ['a']\npytest_plugins += ['b.c']\n").plugins != ()
+    assert set(facts("pytest_plugins = ['a']\npytest_plugins += ['b.c']\n").plugins) == {"a", "b.c"}
 
 
 def test_circles_end() -> None:

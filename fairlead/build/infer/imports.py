@@ -32,6 +32,7 @@ _DYNAMIC = {
     "walk_packages": "lists modules",
     "module_from_spec": "loads a module from a file",
     "spec_from_file_location": "loads a module from a file",
+    "load_source": "loads a module from a file",
     "SourceFileLoader": "loads a module from a file",
     "run_module": "runs a module",
     "run_path": "runs a file",
@@ -60,6 +61,8 @@ _DYNAMIC = {
 }
 _HARMLESS_OWNERS = {"walk": {"ast"}, "system": {"platform"}, "glob": set[str](), "exec": {"re"}}
 _SPAWN_OWNERS = {"subprocess", "sp", "trio", "anyio"}
+_IMPORTERS = ("import_module", "__import__", "importorskip")
+_WATCHED = {"importlib", "inspect", "os", "pkgutil", "runpy", "subprocess", "sys"}
 _PYTEST_RUNNERS = {"pytester", "testdir"}
 
 
@@ -101,13 +104,12 @@ def read(source: bytes) -> Facts:
         line = getattr(error, "lineno", None) or 1
         return Facts(dynamic=(Dynamic(line, "cannot be parsed"),))
     found = _Reader()
-    for node in ast.walk(tree):
-        found.node(node)
+    found.walk(tree)
     ignored = tuple(
         text
         for node in tree.body
         if isinstance(node, ast.Assign) and _assigns(node, "collect_ignore")
-        for text in _texts(node.value)
+        for text in _constants(node.value)
     )
     return Facts(
         tuple(dict.fromkeys(found.imports)),
@@ -127,29 +129,68 @@ class _Reader:
         self.paths: set[str] = set()
         self.plugins: list[str] = []
 
-    def node(self, node: ast.AST) -> None:
-        if isinstance(node, ast.Import):
-            self.imports += [Import(alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = tuple(alias.name for alias in node.names)
-            self.imports.append(Import(node.module or "", node.level, names))
-        elif isinstance(node, ast.Call):
-            self._call(node)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+    def walk(self, tree: ast.AST) -> None:
+        """Look at every node once. Written out, since ast.walk takes most of the time that init takes."""
+        looks = {
+            ast.Import: self._import,
+            ast.ImportFrom: self._import_from,
+            ast.Call: self._call,
+            ast.Constant: self._constant,
+            ast.BinOp: self._joined,
+            ast.Assign: self._assign,
+            ast.AnnAssign: self._assign,
+            ast.AugAssign: self._assign,
+            ast.Name: self._name,
+            ast.arg: self._argument,
+            ast.Attribute: self._attribute,
+        }
+        stack = [tree]
+        while stack:
+            node = stack.pop()
+            look = looks.get(type(node))
+            if look is not None:
+                look(node)  # type: ignore[operator]
+            for name in node._fields:
+                value = getattr(node, name, None)
+                if value.__class__ is list:
+                    stack += [item for item in value if isinstance(item, ast.AST)]
+                elif isinstance(value, ast.AST) and value._fields:
+                    stack.append(value)
+
+    def _import(self, node: ast.Import) -> None:
+        for alias in node.names:
+            self.imports.append(Import(alias.name))
+            if alias.asname and alias.name.partition(".")[0] in _WATCHED:
+                self._note(node, f"gives {alias.name} another name")
+
+    def _import_from(self, node: ast.ImportFrom) -> None:
+        self.imports.append(Import(node.module or "", node.level, tuple(alias.name for alias in node.names)))
+        for alias in node.names:
+            if alias.asname and (alias.name in _DYNAMIC or alias.name in _IMPORTERS):
+                self._note(node, f"gives {alias.name} another name")
+            elif node.module == "subprocess" or (
+                node.module == "sys" and alias.name in ("path", "executable")
+            ):
+                self._note(node, f"takes {alias.name} out of {node.module}")
+
+    def _constant(self, node: ast.Constant) -> None:
+        if isinstance(node.value, str):
             self._text(node.value)
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-            self._joined(node)
-        elif isinstance(node, ast.Assign) and _assigns(node, "pytest_plugins"):
-            texts = _texts(node.value)
-            self.plugins += texts
-            if not _is_literal(node.value):
-                self._note(node, "names plugins at run time")
-        elif isinstance(node, ast.Name) and node.id == "__file__":
+
+    def _assign(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> None:
+        if not _assigns(node, "pytest_plugins") or node.value is None:
+            return
+        self.plugins += _constants(node.value)
+        if not _is_literal(node.value):
+            self._note(node, "names plugins at run time")
+
+    def _name(self, node: ast.Name) -> None:
+        if node.id == "__file__":
             self._note(node, "asks where it is (__file__)")
-        elif isinstance(node, ast.arg) and node.arg in _PYTEST_RUNNERS:
+
+    def _argument(self, node: ast.arg) -> None:
+        if node.arg in _PYTEST_RUNNERS:
             self._note(node, "runs pytest in a test")
-        elif isinstance(node, ast.Attribute):
-            self._attribute(node)
 
     def _attribute(self, node: ast.Attribute) -> None:
         if node.attr == "path" and isinstance(node.value, ast.Name) and node.value.id == "sys":
@@ -162,7 +203,7 @@ class _Reader:
     def _call(self, node: ast.Call) -> None:
         name = _called(node.func)
         owner = _called(node.func.value) if isinstance(node.func, ast.Attribute) else ""
-        if name in ("import_module", "__import__", "importorskip"):
+        if name in _IMPORTERS:
             self._import_call(node, name)
         elif name in _DYNAMIC and owner not in _HARMLESS_OWNERS.get(name, ()):
             self._note(node, _DYNAMIC[name])
@@ -170,6 +211,8 @@ class _Reader:
             owner == "os" and name.startswith(("exec", "spawn", "posix_spawn"))
         ):
             self._note(node, "starts a program")
+        elif name == "main" and owner == "pytest":
+            self._note(node, "runs pytest in a test")
         elif name in ("join", "joinpath"):
             pieces = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
             if pieces:
@@ -195,7 +238,9 @@ class _Reader:
             self.imports.append(Import(bare))
 
     def _joined(self, node: ast.BinOp) -> None:
-        """Base / "a" / "b.txt": the path a/b.txt, and its beginnings."""
+        """Base / "a" / "b.txt": the path a/b.txt. The nodes within it name its beginnings."""
+        if not isinstance(node.op, ast.Div):
+            return
         pieces: list[str] = []
         at: ast.expr = node
         while isinstance(at, ast.BinOp) and isinstance(at.op, ast.Div):
@@ -229,18 +274,15 @@ def _called(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def _assigns(node: ast.Assign, name: str) -> bool:
-    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+def _assigns(node: ast.Assign | ast.AnnAssign | ast.AugAssign, name: str) -> bool:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)
 
 
 def _is_literal(node: ast.expr) -> bool:
     if isinstance(node, ast.List | ast.Tuple | ast.Set):
         return all(_is_literal(item) for item in node.elts)
     return isinstance(node, ast.Constant)
-
-
-def _texts(node: ast.expr) -> list[str]:
-    return list(_constants(node))
 
 
 def _constants(node: ast.expr) -> Iterator[str]:

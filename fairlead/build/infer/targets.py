@@ -146,7 +146,9 @@ class _Scope:
         if settings.source and settings.source not in self.known:
             self.settings_files.append(settings.source)
         self.folders = sorted({self._test_folder(path) for path in tests})
+        self.inner = {f for p in own for f in _folders(p)} - {project.folder}
         self.packed = packed
+        self._named: dict[str, frozenset[str]] = {}
         self.always = "doctests run in every module" if settings.doctests else ""
         """Why every test gets the whole project, "" if not every one does."""
 
@@ -254,18 +256,20 @@ class _Scope:
 
     def _named_files(self, by: Sequence[str]) -> set[str]:
         """The project's files, and all below its folders, that texts in the files `by` name."""
-        found: set[str] = set()
-        for path in by:
+        return set().union(*(self._named_by(path) for path in by))
+
+    def _named_by(self, path: str) -> frozenset[str]:
+        if path not in self._named:
+            found: set[str] = set()
             for text in self.facts[path].paths:
                 for folder in self._above(path):
                     named = _joined(folder, text)
-                    if named is None:
-                        continue
                     if named in self.known:
                         found.add(named)
-                    elif "/" in text or named not in (self.project.folder, *self.folders):
-                        found.update(p for p in self.own if p.startswith(named + "/") and named)
-        return found
+                    elif named in self.inner and ("/" in text or named not in self.folders):
+                        found.update(p for p in self.own if p.startswith(f"{named}/"))
+            self._named[path] = frozenset(found)
+        return self._named[path]
 
     def _above(self, path: str) -> list[str]:
         folders = [self.project.folder]
@@ -274,6 +278,12 @@ class _Scope:
             folders.append(folder)
             folder = folder.rpartition("/")[0]
         return folders
+
+
+def _folders(path: str) -> list[str]:
+    """The folders around a file, the repository's own left out."""
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: n + 1]) for n in range(len(parts))]
 
 
 def _below(path: str, folder: str) -> bool:
