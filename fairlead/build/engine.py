@@ -12,14 +12,15 @@ that is stopped loses only what was running.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from fairlead.build import execute, finished, sandbox, testing, toolchain
 from fairlead.build.execute import Cache, Executor, Result
@@ -28,12 +29,19 @@ from fairlead.build.manifest import Manifest
 from fairlead.build.materialise import materialise
 from fairlead.build.plan import Action, Plan
 from fairlead.build.pool import run_all
+from fairlead.build.record.runs import Runs
 from fairlead.build.sources import Sources
 from fairlead.build.stage import Environment
 from fairlead.build.testing import TestResult, Verdicts
 from fairlead.build.tree import Tree
 from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed, did_you_mean
 from fairlead.store import Record, Store, atomic, lock
+
+Recorded: TypeAlias = Literal["none", "failed", "all"]
+"""Which tests say what they asked for. A failed one is repeated for that if it took `_REPEATED` seconds at
+most."""
+
+_REPEATED = 120.0
 
 
 @dataclass(frozen=True)
@@ -122,6 +130,8 @@ class Engine:
         self.sources = Sources(tree, store.blobs)
         self.cache = Cache(store)
         self.verdicts = Verdicts(store)
+        self.runs = Runs(store)
+        self.record: Recorded = "none"
         self._scratch = store.root / "scratch"
         self._cancel = threading.Event()
         self._environment_lock = threading.Lock()
@@ -263,7 +273,8 @@ class Engine:
                 environments = self._toolchains(spec.toolchains)
             except (UsageError, WorkFailed) as error:
                 return testing.failed(label, keys[label], error, self.store, enforced)
-            return testing.run(
+            run = functools.partial(
+                testing.run,
                 label,
                 keys[label],
                 spec,
@@ -275,6 +286,7 @@ class Engine:
                 scratch=self._scratch,
                 cancel=self._cancel,
             )
+            return self._recorded(run)
 
         def done(label: str, result: TestResult) -> None:
             self.verdicts.put(result, self._interpreters(specs[label].toolchains))
@@ -282,6 +294,17 @@ class Engine:
             self._tell("test", label, result)
 
         run_all(labels, one, done, threads=self.jobs, cancel=self._cancel)
+
+    def _recorded(self, run: Callable[..., TestResult]) -> TestResult:
+        """The result of `run`, with what it asked noted as `self.record` says."""
+        if self.record == "all":
+            return run(runs=self.runs)
+        result = run()
+        if self.record == "failed" and result.outcome == "fail" and result.seconds <= _REPEATED:
+            with contextlib.suppress(FairleadError):  # it serves the explanation alone
+                if run(runs=self.runs).outcome == "pass":
+                    return replace(result, detail=f"{result.detail}; it passed when it was repeated")
+        return result
 
     # -- actions
 

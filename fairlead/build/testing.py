@@ -18,6 +18,7 @@ from fairlead.build import sandbox
 from fairlead.build.execute import ended
 from fairlead.build.manifest import Manifest
 from fairlead.build.plan import TestSpec
+from fairlead.build.record.runs import RecordedRun, Runs
 from fairlead.build.sources import Sources
 from fairlead.build.stage import Environment, Stage, keep_log, keep_report
 from fairlead.errors import FairleadError, MachineryError
@@ -130,9 +131,10 @@ def run(
     enforced: sandbox.Enforced,
     scratch: Path,
     cancel: threading.Event,
+    runs: Runs | None = None,
 ) -> TestResult:
     """Run one test now. A test that cannot be started is an "error" result; a full disk is a
-    MachineryError."""
+    MachineryError. With `runs` it is noted there what the test asked."""
     stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (REPORT,), environments)
     try:
         for path in spec.sources:
@@ -140,12 +142,16 @@ def run(
         for path, content in inputs.items():
             stage.add(path, content)
         env = {**spec.env, "XML_OUTPUT_FILE": stage.seen(REPORT)}
-        done = stage.run(spec.argv, env, seconds=spec.timeout, cancel=cancel)
+        done = stage.run(spec.argv, env, seconds=spec.timeout, cancel=cancel, record=runs is not None)
         log = keep_log(store.blobs, stage.log)
         cases = keep_report(store.blobs, stage.project / REPORT)
         if done.code != 0:
             stage.check_disk(done)
         stage.check_inputs()
+        if runs is not None and done.asked is not None:
+            absent = frozenset(path for path in done.asked.paths() if stage.lacks(path))
+            state = "timeout" if done.timed_out else "fail" if done.code else "pass"
+            runs.put(label, RecordedRun(key, state, done.asked, absent))
     except MachineryError:
         raise
     except FairleadError as error:

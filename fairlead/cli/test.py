@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairlead.cli import project, terminal
+from fairlead.cli import project, terminal, undeclared
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
@@ -40,6 +40,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--junit", metavar="FILE", default=None, help="write the results as JUnit XML")
     parser.add_argument("--pdb", action="store_true", help="run one pytest target under its debugger")
     parser.add_argument("--rev", metavar="COMMIT", default=None, help="test the files of this commit")
+    parser.add_argument(
+        "--record",
+        choices=("failed", "all", "none"),
+        default="failed",
+        help="whose file calls are noted: failed tests' in a second run, all tests', or none's",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         terminal.note("no pattern: all tests, of which those run that have changed since they passed")
     plan = here.plan(tree, args.patterns or ["//..."])
     engine = project.engine(args, here, store, tree, plan)
+    engine.record = "none" if args.runs and args.record == "failed" else args.record
     if args.pdb:
         return debug(engine, plan.requested)
     if not args.json:
@@ -63,12 +70,15 @@ def run(args: argparse.Namespace) -> int:
     tallies = tally([result for report in reports for result in report.results], store) if args.runs else []
     if args.junit is not None:
         write_junit(Path(args.junit), [result for report in reports for result in report.results], store)
+    finder = undeclared.Finder(here, store, tree, plan) if engine.record != "none" else None
     if args.json:
-        print(json.dumps(document(reports, tallies), indent=2))
+        print(json.dumps(document(reports, tallies, finder), indent=2))
     else:
         for result in (result for report in reports for result in report.results):
             if result.outcome != "pass":
                 show_log(result, store)
+                if finder is not None:
+                    undeclared.show(finder.find(result))
         for counts in tallies:
             show_tally(counts)
         terminal.say(summary(reports[0]) if not args.runs else summary_of_runs(reports, tallies))
@@ -192,12 +202,22 @@ def summary_of_runs(reports: list[TestReport], tallies: list[Tally]) -> str:
     return f"{steady} of {len(tallies)} passed in each of {runs}, {flaky} flaky  ({seconds})"
 
 
-def document(reports: list[TestReport], tallies: list[Tally]) -> dict[str, object]:
+def document(
+    reports: list[TestReport], tallies: list[Tally], finder: undeclared.Finder | None = None
+) -> dict[str, object]:
     """The answer of --json. With --runs, `results` has those of all runs and `runs` the counts."""
+
+    def found_missing(result: TestResult) -> list[dict[str, object]]:
+        return [] if finder is None else [item.to_json() for item in finder.find(result)]
+
     found: dict[str, object] = {
         "schema": "fairlead.test/1",
         "passed": all(report.passed for report in reports),
-        "results": [result.to_json() for report in reports for result in report.results],
+        "results": [
+            {**result.to_json(), "undeclared": found_missing(result)}
+            for report in reports
+            for result in report.results
+        ],
         "actions": {
             "ran": sum(report.ran for report in reports),
             "known": sum(report.cached for report in reports),

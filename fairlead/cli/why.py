@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("subject", metavar="LABEL", help="a target, such as //a:b")
+    parser.add_argument("--asked", action="store_true", help="what the last recorded run of a test asked for")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
             where="fairlead why",
             remedy="name a target, such as //package:name or :name",
         )
-    return why_target(subject, as_json=args.json)
+    return why_asked(subject, as_json=args.json) if args.asked else why_target(subject, as_json=args.json)
 
 
 def why_target(text: str, *, as_json: bool) -> int:
@@ -68,6 +69,56 @@ def why_target(text: str, *, as_json: bool) -> int:
         terminal.say("It depends on:")
     for line in _parts(now.parts):
         terminal.say(f"  {line}")
+    return 0
+
+
+def why_asked(text: str, *, as_json: bool) -> int:
+    """What a test asked for in its last recorded run."""
+    from fairlead.build.record.layout import Layout
+    from fairlead.build.record.runs import Runs
+
+    here = project.Project.find()
+    store = here.store()
+    plan = here.plan(here.disk(store), [text], store)
+    label = plan.requested[0] if len(plan.requested) == 1 else text
+    run = Runs(store).get(label)
+    if run is None:
+        raise UsageError(
+            f"no run of {label} has been recorded here",
+            where="fairlead why --asked",
+            remedy=f"record one: fairlead test {text} --record all --no-test-cache",
+        )
+    layout, asked = Layout.of(plan, label), run.asked
+    seen = asked.opened - run.absent
+    groups = {
+        "read": seen,
+        "listed": asked.listed - run.absent,
+        "links": asked.links - run.absent,
+        "looked at": asked.probed - seen - asked.listed - run.absent,
+        "not there": run.absent,
+    }
+    shown = {name: sorted({layout.shown(path) for path in paths}) for name, paths in groups.items()}
+    if as_json:
+        document = {
+            "schema": "fairlead.why-asked/1",
+            "label": label,
+            "key": run.key,
+            "outcome": run.outcome,
+            "recorder": asked.recorder,
+            "lack": asked.lack,
+            "calls": asked.calls,
+            "asked": shown,
+        }
+        print(json.dumps(document, indent=2))
+        return 0
+    calls = project.counted(asked.calls, "file call")
+    terminal.say(f"{label}  {run.outcome} with key {run.key}, {calls} heard")
+    if asked.lack:
+        terminal.say(f"This is not all: {asked.lack}")
+    for name, paths in shown.items():
+        terminal.say(f"{name}:" if paths else f"{name}: nothing")
+        for path in paths:
+            terminal.say(f"  {path}")
     return 0
 
 
