@@ -46,13 +46,20 @@ _REPEATED = 120.0
 
 @dataclass(frozen=True)
 class Event:
-    """Something that a person may want to see while it happens; also sent from the engine's threads."""
+    """Something that a person may want to see while it happens; also sent from the engine's threads.
 
-    kind: Literal["note", "action", "test"]
+    "expect": `count` actions or tests (`text`) are to be looked up or run. "begin": an action, or a test if
+    `action` is None, starts to run. "action" and "failed": it has run. "known": it need not. "test": a
+    verdict, reused or new.
+    """
+
+    kind: Literal["note", "expect", "begin", "action", "failed", "known", "test"]
     text: str
     label: str = ""
     seconds: float = 0.0
     result: TestResult | None = None
+    action: Action | None = None
+    count: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class Engine:
         return target_records(self.plan, self.tree, Platform.here())
 
     def tests(self, labels: Iterable[str]) -> list[str]:
-        """Those of `labels` that are tests, and those that suites and aliases among them stand for, once each."""
+        """Those of `labels` that are tests, and those that suites and aliases there stand for: each once."""
         found: dict[str, None] = {}
         seen: set[str] = set()
         todo = list(labels)[::-1]
@@ -202,7 +209,9 @@ class Engine:
         results: dict[str, TestResult] = {}
         with self._turn():
             todo = []
-            for label in self.tests(labels):
+            tests = self.tests(labels)
+            self.on_event(Event("expect", "tests", count=len(tests)))
+            for label in tests:
                 key = self.store.put_record(records[label])
                 found = self._passed(label, key) if reuse else None
                 if found is None:
@@ -273,6 +282,7 @@ class Engine:
                 environments = self._toolchains(spec.toolchains)
             except (UsageError, WorkFailed) as error:
                 return testing.failed(label, keys[label], error, self.store, enforced)
+            self.on_event(Event("begin", "test", label))
             run = functools.partial(
                 testing.run,
                 label,
@@ -334,6 +344,7 @@ class Engine:
     def _make(self, actions: list[Action], work: _Work, *, keep_going: bool) -> None:
         """Look up or run each action; with `keep_going` failures are noted under the outputs they cost."""
         self.sources.prepare({path for action in actions for path in action.sources})
+        self.on_event(Event("expect", "actions", count=len(actions)))
         left = self._recall(actions, work)
         waiting = {action.outputs[0]: action for action in left}
         first = {path: action.outputs[0] for action in left for path in action.outputs}
@@ -363,10 +374,11 @@ class Engine:
             work.made.update(made.result.outputs)
             if made.known:
                 work.cached += 1
+                self.on_event(Event("known", "", action.owner, action=action))
             else:
                 work.ran += 1
                 text = execute.describe(action)
-                self.on_event(Event("action", text, action.owner, made.result.seconds))
+                self.on_event(Event("action", text, action.owner, made.result.seconds, action=action))
 
         run_all(waiting, job, done, needs=needs, threads=self.jobs, cancel=self._cancel)
 
@@ -383,6 +395,7 @@ class Engine:
                 if found is not None:
                     work.made.update(found.outputs)
                     work.cached += 1
+                    self.on_event(Event("known", "", action.owner, action=action))
                     continue
             left.append(action)
         return left
@@ -394,9 +407,11 @@ class Engine:
         if found is not None:
             return _Made(found, known=True)
         executor = Executor(self.store, self.sources, self._enforced(), self._scratch, self._cancel)
+        self.on_event(Event("begin", execute.describe(action), action.owner, action=action))
         try:
             result = executor.run(action, record.key, inputs, environments)
         except execute.ActionFailed as error:
+            self.on_event(Event("failed", error.what.splitlines()[0], action.owner, action=action))
             self._make_repeatable(action, inputs, environments, error)
             raise
         self.store.put_record(record)

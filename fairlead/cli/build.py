@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from fairlead.build import finished
 from fairlead.build.finished import Finished
 from fairlead.build.plans import Plans
-from fairlead.cli import project, terminal
+from fairlead.cli import project, terminal, watch
 
 if TYPE_CHECKING:
     from fairlead.build.engine import BuildReport
@@ -29,6 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "patterns", nargs="+", metavar="PATTERN", help="what to build, such as //... or //a:b"
     )
     project.add_options(parser)
+    watch.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,13 +37,18 @@ def run(args: argparse.Namespace) -> int:
     store = here.store()
     tree = here.disk(store)
     started = time.monotonic()
-    done, ran = _known(args, here, store, tree), 0
+    done, ran = None if args.events else _known(args, here, store, tree), 0
     if done is None:
         plan = here.plan(tree, args.patterns, store)
-        report = project.engine(args, here, store, tree, plan).build(plan.requested)
+        engine = project.engine(args, here, store, tree, plan)
+        with watch.watched(args, here, "build", engine) as journal:
+            report = engine.build(plan.requested)
+            journal.end(0, ran=report.ran, known=report.cached)
         done, ran = finished.Finished(report.outputs, report.cached), report.ran
         _keep(args, here, store, tree, plan, report)
     seconds = time.monotonic() - started
+    if watch.quiet(args):
+        return 0
     if args.json:
         document = {
             "schema": "fairlead.build/1",

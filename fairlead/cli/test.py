@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairlead.cli import project, terminal, undeclared
+from fairlead.cli import project, terminal, undeclared, watch
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "patterns", nargs="*", metavar="PATTERN", help="what to test, such as //... or //a:b (default: all)"
     )
     project.add_options(parser)
+    watch.add_options(parser)
     parser.add_argument("--no-test-cache", action="store_true", help="run tests although they have passed")
     parser.add_argument("--runs", type=int, default=None, metavar="N", help="run each test N times")
     parser.add_argument("--junit", metavar="FILE", default=None, help="write the results as JUnit XML")
@@ -60,17 +61,24 @@ def run(args: argparse.Namespace) -> int:
     engine.record = "none" if args.runs and args.record == "failed" else args.record
     if args.pdb:
         return debug(engine, plan.requested)
-    if not args.json:
+    if watch.quiet(args):
+        engine.on_event = lambda _: None
+    elif not args.json:
         engine.on_event = lambda event: show(event, with_key=args.rev is not None)
-    reports = []
-    for number in range(args.runs or 1):
-        if args.runs and not args.json:
-            terminal.note(f"run {number + 1} of {args.runs}")
-        reports.append(engine.test(plan.requested, reuse=not args.no_test_cache and not args.runs))
+    reports: list[TestReport] = []
+    with watch.watched(args, here, "test", engine) as journal:
+        for number in range(args.runs or 1):
+            if args.runs and not args.json and not watch.quiet(args):
+                terminal.note(f"run {number + 1} of {args.runs}")
+            reports.append(engine.test(plan.requested, reuse=not args.no_test_cache and not args.runs))
+        passed = all(report.passed for report in reports)
+        journal.end(0 if passed else 1, ran=reports[-1].ran, known=reports[-1].cached)
     tallies = tally([result for report in reports for result in report.results], store) if args.runs else []
     if args.junit is not None:
         write_junit(Path(args.junit), [result for report in reports for result in report.results], store)
     finder = undeclared.Finder(here, store, tree, plan) if engine.record != "none" else None
+    if watch.quiet(args):
+        return 0 if passed else 1
     if args.json:
         print(json.dumps(document(reports, tallies, finder), indent=2))
     else:
@@ -82,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         for counts in tallies:
             show_tally(counts)
         terminal.say(summary(reports[0]) if not args.runs else summary_of_runs(reports, tallies))
-    return 0 if all(report.passed for report in reports) else 1
+    return 0 if passed else 1
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -90,7 +98,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.runs is not None and args.runs < 1:
         raise UsageError(f"{args.runs} is no number of runs", where="--runs", remedy="use 1 or more")
     if args.pdb:
-        for name in ("json", "runs", "junit", "rev"):
+        for name in ("json", "runs", "junit", "rev", "events"):
             if getattr(args, name):
                 raise UsageError(
                     f"--pdb and --{name} do not go together", where="fairlead test", remedy="leave one out"

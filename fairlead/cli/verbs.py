@@ -35,6 +35,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("targets", "fairlead.cli.targets", "list targets with their rules and places"),
     Verb("affected", "fairlead.cli.affected", "list the tests that a change can affect, and why"),
     Verb("query", "fairlead.cli.query", "ask about the graph of targets"),
+    Verb("log", "fairlead.cli.log", "look at what earlier builds and tests did"),
     Verb("review", "fairlead.cli.review", "comment on a diff, accept it, or ask for changes"),
     Verb("publish", "fairlead.cli.publish", "publish a built executable, pinned by digest"),
     Verb("login", "fairlead.cli.login", "sign in to a server from this machine"),

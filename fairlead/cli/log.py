@@ -1,0 +1,137 @@
+"""Look at what earlier calls of build and test did, from the event logs in fairlead-out/log.
+
+last: how a call went and what took longest. what-ran: everything that was run and not known before, with its
+command. critical-path: the chain of needs that took longest; with more processors a call is not shorter than
+that. show: every event. The newest 20 logs are kept; -n 2 is the last but one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from fairlead.cli import project, terminal
+from fairlead.errors import UsageError
+
+if TYPE_CHECKING:
+    from fairlead.build.log import Row, Step
+
+WORDS = ("last", "what-ran", "critical-path", "show")
+_SLOWEST = 5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", nargs="?", choices=WORDS, default="last", help="one of " + ", ".join(WORDS))
+    parser.add_argument("-n", "--number", type=int, default=1, metavar="N", help="the Nth last call")
+
+
+def run(args: argparse.Namespace) -> int:
+    from fairlead.build import log
+
+    here = project.Project.find()
+    found = log.logs(here.root)
+    if not found:
+        raise UsageError(
+            "nothing is logged yet", where=str(here.root / log.FOLDER), remedy="build or test something"
+        )
+    if not 1 <= args.number <= len(found):
+        raise UsageError(
+            f"there is no log {args.number}", where="fairlead log -n", remedy=f"use 1 to {len(found)}"
+        )
+    rows = log.read(found[args.number - 1])
+    steps = log.ran(rows)
+    if args.what == "critical-path":
+        steps = log.critical_path(steps)
+    if args.json:
+        document: dict[str, object] = {"schema": f"fairlead.log.{args.what}/1"}
+        if args.what == "last":
+            document |= _facts(rows)
+        elif args.what == "show":
+            document["events"] = rows
+        else:
+            document["steps"] = [_step(step) for step in steps]
+        print(json.dumps(document, indent=2))
+        return 0
+    if args.what == "show":
+        for row in rows:
+            terminal.say(_line(row))
+    elif args.what == "last":
+        _say_last(rows, steps)
+    else:
+        _say_steps(steps, commands=args.what == "what-ran")
+    return 0
+
+
+def _facts(rows: list[Row]) -> dict[str, Any]:
+    """A call in numbers. `exit` is None if it was killed, or runs still."""
+    start = next((row for row in rows if row["event"] == "start"), {})
+    end = next((row for row in rows if row["event"] == "end"), {})
+    tests = [row for row in rows if row["event"] == "test"]
+    return {
+        "words": start.get("words", []),
+        "time": start.get("time", ""),
+        "exit": end.get("exit"),
+        "error": end.get("error"),
+        "seconds": rows[-1].get("at", 0.0) if rows else 0.0,
+        "actions": {
+            "ran": sum(row["event"] == "action" for row in rows),
+            "failed": sum(row["event"] == "failed" for row in rows),
+            "known": sum(row["event"] == "known" for row in rows),
+        },
+        "tests": {
+            "passed": sum(row.get("outcome") == "pass" for row in tests),
+            "not passed": sum(row.get("outcome") != "pass" for row in tests),
+            "reused": sum(bool(row.get("reused")) for row in tests),
+        },
+    }
+
+
+def _say_last(rows: list[Row], steps: list[Step]) -> None:
+    facts = _facts(rows)
+    ended = f"exit {facts['exit']}" if facts["exit"] is not None else "no end: it was killed, or runs still"
+    terminal.say(f"fairlead {shlex.join(map(str, facts['words']))}")
+    terminal.say(f"  {facts['time']}  {ended}  {terminal.seconds(float(facts['seconds']))}")
+    if facts["error"]:
+        terminal.say(f"  error: {str(facts['error']).splitlines()[0]}")
+    for noun in ("actions", "tests"):
+        counts = ", ".join(f"{number} {name}" for name, number in facts[noun].items())
+        terminal.say(f"  {noun}: {counts}")
+    slowest = sorted(steps, key=lambda step: -step.seconds)[:_SLOWEST]
+    if slowest:
+        terminal.say("  slowest:")
+    for step in slowest:
+        terminal.say(f"    {terminal.seconds(step.seconds):>7}  {step.label}  {step.text}")
+
+
+def _say_steps(steps: list[Step], *, commands: bool) -> None:
+    if not steps:
+        terminal.say("nothing ran: all of it was known before")
+    for step in steps:
+        terminal.say(f"{terminal.seconds(step.seconds):>7}  {step.label}  {step.text}")
+        if commands and step.argv:
+            terminal.say(f"         {shlex.join(step.argv)}")
+    if steps and not commands:
+        terminal.say(f"{terminal.seconds(sum(step.seconds for step in steps)):>7}  in all")
+
+
+def _step(step: Step) -> dict[str, object]:
+    return {
+        "label": step.label,
+        "what": step.text,
+        "seconds": step.seconds,
+        "name": step.name,
+        "argv": list(step.argv),
+        "inputs": list(step.inputs),
+        "outputs": list(step.outputs),
+    }
+
+
+def _line(row: Row) -> str:
+    rest = " ".join(
+        f"{name}={value if isinstance(value, str | int | float) else json.dumps(value)}"
+        for name, value in row.items()
+        if name not in ("event", "at", "label", "inputs", "outputs", "argv") and value not in (None, "")
+    )
+    return f"{row.get('at', 0.0):>9.3f}  {row['event']:<7}  {row.get('label', '')}  {rest}".rstrip()
