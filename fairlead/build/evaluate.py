@@ -17,7 +17,7 @@ from fairlead.build.context import Actions, Context, environment
 from fairlead.build.dialect.fault import DialectError, translate
 from fairlead.build.dialect.values import Native, Struct, check_text, freeze, text_of, type_name
 from fairlead.build.label import Label, Pattern, parse_pattern
-from fairlead.build.loader import Loader
+from fairlead.build.loader import INFERRED, Loader
 from fairlead.build.plan import Action, Plan, Target, TestSpec, Toolchain
 from fairlead.build.provider import DEFAULT, RUN, TEST, Instance, Provider, sort_out
 from fairlead.build.rule import Declared
@@ -62,7 +62,13 @@ def named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
         return [target.label for target in package.targets.values()]
     found: list[Label] = []
     packages = list(loader.packages_below(pattern.cell, pattern.package))
-    if not packages:
+    if pattern.package and not pattern.cell and loader.build_file("") == INFERRED:
+        # Inferred targets all belong to the root, and are named by the folders that they come from.
+        inferred = loader.package("", "")
+        assert inferred is not None
+        below = f"{pattern.package}/"
+        found.extend(t.label for t in inferred.targets.values() if t.label.name.startswith(below))
+    if not packages and not found:
         near = _meant(pattern.package, loader.packages_below(pattern.cell, ""), f"{pattern.cell}//", "/...")
         raise UsageError(
             f"no package is at or below {pattern}",

@@ -415,6 +415,15 @@ def test_a_buck_file_takes_its_folder_out(tmp_path: Path) -> None:
     assert project.plan(tmp_path, "//tests/...").targets.keys() == {"//tests/sub:own"}
 
 
+def test_a_pattern_below_a_folder_means_what_was_inferred_from_it(tmp_path: Path) -> None:
+    project.write(tmp_path, BASE)
+    tests = {"//:tests/test_a", "//:tests/sub/test_deep"}
+    assert set(project.plan(tmp_path, "//tests/...").requested) == tests
+    assert set(project.plan(tmp_path, "//tests/sub/...").requested) == {"//:tests/sub/test_deep"}
+    with pytest.raises(UsageError, match="no package"):
+        project.plan(tmp_path, "//docs/...")
+
+
 def test_without_the_setting_nothing_is_inferred(tmp_path: Path) -> None:
     project.write(tmp_path, {**BASE, "fairlead.toml": "[build]\ninfer = false\n"})
     with pytest.raises(UsageError, match="no package"):
