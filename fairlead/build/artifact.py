@@ -141,6 +141,16 @@ class Found:
     inputs: dict[BuildArtifact, None] = field(default_factory=dict)
     outputs: dict[BuildArtifact, None] = field(default_factory=dict)
     toolchains: dict[str, None] = field(default_factory=dict)
+    tagged: dict[ArtifactTag, Found] = field(default_factory=dict)
+
+    def add(self, other: Found) -> None:
+        """Meet all that `other` met."""
+        self.sources.update(other.sources)
+        self.inputs.update(other.inputs)
+        self.outputs.update(other.outputs)
+        self.toolchains.update(other.toolchains)
+        for tag, found in other.tagged.items():
+            self.tagged.setdefault(tag, Found()).add(found)
 
     def source(self, artifact: SourceArtifact) -> None:
         self.sources.update(dict.fromkeys([artifact._path] if artifact._files is None else artifact._files))
@@ -230,6 +240,34 @@ class CommandLine(Native):
 
     def __str__(self) -> str:
         return " ".join(self._render(Found()))
+
+
+class ArtifactTag(Native):
+    """ctx.actions.artifact_tag(): marks inputs, and the dep file that says which of them a command read."""
+
+    TYPE = "ArtifactTag"
+
+    def tag_artifacts(self, value: Any) -> CommandLine:
+        """`value` as a command line, all artifacts in it marked."""
+        return Tagged(self, value)
+
+
+class Tagged(CommandLine):
+    """A command line whose artifacts are marked."""
+
+    def __init__(self, tag: ArtifactTag, value: Any) -> None:
+        super().__init__(value)
+        self._tag = tag
+
+    def copy(self) -> CommandLine:
+        return Tagged(self._tag, super().copy())
+
+    def _render(self, found: Found) -> list[str]:
+        inner = Found()
+        words = super()._render(inner)
+        found.add(inner)
+        found.tagged.setdefault(self._tag, Found()).add(inner)
+        return words
 
 
 def flat(items: Any) -> Iterator[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fairlead.build.artifact import (
     Artifact,
+    ArtifactTag,
     BuildArtifact,
     CommandLine,
     Found,
@@ -142,7 +143,19 @@ class Actions(Native):
 
     # Actions --------------------------------------------------------------------------------------------
 
-    def run(self, arguments: Any, *, category: str, identifier: str | None = None, env: Any = None) -> None:
+    def artifact_tag(self) -> ArtifactTag:
+        """A mark for artifacts, which `run` takes in `dep_files`."""
+        return ArtifactTag()
+
+    def run(
+        self,
+        arguments: Any,
+        *,
+        category: str,
+        identifier: str | None = None,
+        env: Any = None,
+        dep_files: Any = None,
+    ) -> None:
         """Run a command. It makes what it names with .as_output(), and reads what else it names, or hides."""
         if not isinstance(category, str) or not _CATEGORY.fullmatch(category):
             raise DialectError(
@@ -158,7 +171,8 @@ class Actions(Native):
         outputs = list(found.outputs)
         if not outputs:
             raise DialectError("the command makes nothing", remedy="name an output with .as_output()")
-        self._register("run", category, identifier or "", outputs, found, argv=argv, env=table)
+        parts = _dep_file(dep_files, found)
+        self._register("run", category, identifier or "", outputs, found, argv=argv, env=table, **parts)
 
     def write(self, output: Any, content: Any, *, is_executable: bool = False) -> BuildArtifact:
         """Write a text; lists and command lines become lines. What it mentions is not made or read by it."""
@@ -278,6 +292,26 @@ class Actions(Native):
         for action in self._actions:
             visit(action, (action.outputs[0],))
         return ordered
+
+
+def _dep_file(dep_files: Any, found: Found) -> dict[str, Any]:
+    """The dep file of a command, and the inputs of which it says whether they were read."""
+    if not dep_files:
+        return {}
+    tags = list(dict.values(dep_files)) if isinstance(dep_files, dict) else []
+    if len(tags) != 1 or not isinstance(tags[0], ArtifactTag):
+        raise DialectError(
+            "dep_files is a dict of one name and one tag", remedy="make it by ctx.actions.artifact_tag()"
+        )
+    marked = found.tagged.get(tags[0], Found())
+    if len(marked.outputs) != 1:
+        raise DialectError(
+            f"{len(marked.outputs)} outputs of the command have the tag of its dep file",
+            remedy="mark the dep file: tag.tag_artifacts(dep_file.as_output())",
+        )
+    (output,) = marked.outputs
+    inputs = paths(artifact for artifact in marked.inputs if artifact not in found.outputs)
+    return {"dep_file": output._path, "judged": tuple(sorted((*marked.sources, *inputs)))}
 
 
 def environment(env: Any, found: Found) -> dict[str, str]:

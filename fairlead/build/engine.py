@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from fairlead.build import execute, finished, sandbox, testing, toolchain
+from fairlead.build import depfile, execute, finished, sandbox, testing, toolchain
 from fairlead.build.execute import Cache, Executor, Result
 from fairlead.build.key import Platform, target_records
 from fairlead.build.manifest import Manifest
@@ -404,6 +404,9 @@ class Engine:
         environments = self._toolchains(action.toolchains)
         record = execute.record(action, self.sources, inputs, environments)
         found = self.cache.get(record.key, enforced=self._least())
+        shape = depfile.shape(action, record, self.sources, inputs) if action.dep_file else None
+        if found is None and shape is not None:
+            found = depfile.find(self.cache, shape, enforced=self._least())
         if found is not None:
             return _Made(found, known=True)
         executor = Executor(self.store, self.sources, self._enforced(), self._scratch, self._cancel)
@@ -416,6 +419,8 @@ class Engine:
             raise
         self.store.put_record(record)
         self.cache.put(record.key, result)
+        if shape is not None:
+            depfile.keep(self.cache, shape, result.outputs[action.dep_file], result)
         return _Made(result, known=False)
 
     def _make_repeatable(

@@ -57,6 +57,9 @@ class Action:
     "link_tree": the one output is a folder; each of `entries` is a path inside it -> the file or folder that
     stands there. Copies and link trees hold regular files, so who reads the folder needs nothing else.
 
+    `dep_file` is one of the outputs or "": it says which of `judged`, some of the sources and inputs, the
+    command read. A change of the others alone is then no reason to run it again.
+
     `executable` sets the x bit of a written file; copies and link trees keep the source's own.
     `sources` are files of the repository that the action may read; `inputs` are outputs of other actions,
     named as those actions name them in `outputs`. Nothing else may be read.
@@ -76,9 +79,14 @@ class Action:
     inputs: tuple[str, ...] = ()
     directories: frozenset[str] = frozenset()
     toolchains: tuple[str, ...] = ()
+    dep_file: str = ""
+    judged: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
+        # Fields that came later are left out where they say nothing, so that keys stay what they were.
+        later: dict[str, JSON] = {"dep_file": self.dep_file, "judged": list(self.judged)}
         return {
+            **(later if self.dep_file else {}),
             "owner": self.owner,
             "category": self.category,
             "identifier": self.identifier,

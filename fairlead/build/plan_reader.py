@@ -190,6 +190,7 @@ def _action(reader: _Reader) -> Action:
     if kind not in KINDS:
         raise _refuse(f"{reader.where}.kind", f"{kind!r} is unknown")
     content = reader.value.get("content")
+    judging = "dep_file" in reader.value
     action = Action(
         owner=reader.text("owner"),
         category=reader.text("category"),
@@ -205,7 +206,13 @@ def _action(reader: _Reader) -> Action:
         inputs=reader.paths("inputs", made=True),
         directories=frozenset(reader.texts("directories")),
         toolchains=reader.labels("toolchains"),
+        dep_file=reader.text("dep_file") if judging else "",
+        judged=reader.paths("judged", made=None) if judging else (),
     )
+    if judging and (kind != "run" or action.dep_file not in set(action.outputs) - action.directories):
+        raise _refuse(f"{reader.where}.dep_file", f"{action.dep_file!r} is no file that the command makes")
+    if not set(action.judged) <= {*action.sources, *action.inputs}:
+        raise _refuse(f"{reader.where}.judged", "names something that is not read")
     if not action.outputs:
         raise _refuse(f"{reader.where}.outputs", "is empty")
     if not action.directories <= set(action.outputs):

@@ -1,6 +1,7 @@
 """The rules that every BUCK file may call, and every .bzl file as native.<rule>."""
 
 load(":alias.bzl", "alias")
+load(":cxx.bzl", "cxx_binary", "cxx_library", "cxx_test")
 load(":files.bzl", "export_file", "filegroup")
 load(":genrule.bzl", "genrule")
 load(":python.bzl", "python_binary", "python_library", "python_metadata", "python_test")
@@ -11,6 +12,9 @@ load(":test_suite.bzl", "test_suite")
 
 native = struct(
     alias = alias,
+    cxx_binary = cxx_binary,
+    cxx_library = cxx_library,
+    cxx_test = cxx_test,
     export_file = export_file,
     filegroup = filegroup,
     genrule = genrule,
