@@ -33,6 +33,7 @@ class Setting:
 SETTINGS: tuple[Setting, ...] = (
     Setting("build.infer", False, "Whether targets are inferred; counts in the repository's file."),
     Setting("build.lock", "", "The lock that inferred tests run with; empty means the one that is found."),
+    Setting("build.data", [], "Files and folders that every inferred test gets, besides those found."),
     Setting("build.packages", [], "The packages of an inferred project, as paths; empty means those found."),
     Setting("build.requires", [], "More requirements for `fairlead init --lock`, besides the declared ones."),
     Setting("build.version", "", "The version of an inferred project, where no file says it."),

@@ -56,10 +56,27 @@ class Finder:
         log = self.store.blobs.get(result.log).decode("utf-8", "replace")
         found = missing(run, log, Layout.of(self.plan, result.label), self.tree)
         rule = self.plan.targets[result.label].rule
+        inferred = self._inferred(result.label)
         return [
-            Undeclared(item.path, item.how, remedy(item, self._owner(item), result.label, rule))
+            Undeclared(
+                item.path,
+                item.how,
+                f'add data = ["{item.path}"] below [build] in {inferred}'
+                if inferred
+                else remedy(item, self._owner(item), result.label, rule),
+            )
             for item in found
         ]
+
+    def _inferred(self, label: str) -> str:
+        """The file whose settings make `label` an inferred target, "" if a build file declares it."""
+        from fairlead.build.buckconfig import BuckConfig
+        from fairlead.build.infer import settings
+
+        names = BuckConfig.load(self.tree).build_files
+        if not label.startswith("//:") or any(self.tree.kind(name) == "file" for name in names):
+            return ""
+        return settings.read(self.tree).source
 
     def _owner(self, item: Missing) -> Owner:
         from fairlead.build.buckconfig import BuckConfig

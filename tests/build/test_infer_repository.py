@@ -240,6 +240,14 @@ def test_paths_in_texts_are_inputs(tmp_path: Path) -> None:
     assert {"docs/notes.md", "README.md"} <= set(one.resources)
 
 
+def test_what_the_settings_add_is_given_to_every_test(tmp_path: Path) -> None:
+    settings = '[build]\ninfer = true\ndata = ["docs", "more/run.py"]\n'
+    found = read(tmp_path, {**BASE, "fairlead.toml": settings, "more/run.py": "import my_pkg.c"})
+    for one in found.targets.tests:
+        assert "docs/notes.md" in one.resources
+        assert {"more/run.py", "src/my_pkg/c.py"} <= set(one.srcs)
+
+
 def test_plugins_by_every_way(tmp_path: Path) -> None:
     pyproject = backend(
         "hatchling.build",

@@ -95,6 +95,17 @@ def test_an_edit_is_seen_and_why_names_it(clone: Clone) -> None:
     assert document["targets"] == {"//:hello": ["fairlead-out/gen/__hello__/lib"]}
 
 
+def test_a_file_that_reading_did_not_find_is_named_with_the_line_to_add(clone: Clone) -> None:
+    clone.write("extra/x.txt", "x")
+    clone.write("tests/test_hello.py", "def test_reads():\n    open('ext' + 'ra/x.' + 'txt')\n")
+    clone.run("init")
+    clone.run("init", "--lock")
+    out, _ = clone.run("test", "//...", code=1)
+    assert 'extra/x.txt (opened): add data = ["extra/x.txt"] below [build] in fairlead.toml' in out
+    clone.write("fairlead.toml", '[build]\ninfer = true\ndata = ["extra"]\n')
+    assert "1 of 1 passed" in clone.run("test", "//...")[0]
+
+
 def test_existing_settings_are_never_rewritten(clone: Clone) -> None:
     before = PYPROJECT + "[tool.fairlead.lint]\ndisable = []\n"
     clone.write("pyproject.toml", before)

@@ -49,7 +49,7 @@ def infer(tree: Tree, files: Sequence[str]) -> Repository:
     pytests = [pytest_settings.read(tree, project) for project in projects]
     found = environment.read(tree, files, projects, own)
     facts = {path: imports.read(tree.read(path)) for path in files if path.endswith(".py")}
-    made = targets.find(files, projects, pytests, facts, found.uses)
+    made = targets.find(files, projects, pytests, facts, found.uses, own.data)
     findings = [*found.findings]
     for project, pytest in zip(projects, pytests, strict=True):
         findings += [*project.findings, *pytest.findings]

@@ -24,6 +24,7 @@ class Settings:
     source: str = ""
     infer: bool = False
     lock: str = ""
+    data: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     version: str = ""
@@ -69,7 +70,7 @@ def texts(value: object) -> tuple[str, ...]:
 
 def _settings(found: Mapping[str, object], source: str) -> Settings:
     build = table(found, "build") or {}
-    kinds = {"infer": bool, "lock": str, "packages": list, "requires": list, "version": str}
+    kinds = {"infer": bool, "lock": str, "data": list, "packages": list, "requires": list, "version": str}
     for name, kind in kinds.items():
         value = build.get(name)
         if value is not None and (
@@ -82,6 +83,7 @@ def _settings(found: Mapping[str, object], source: str) -> Settings:
         source,
         build.get("infer") is True,
         text(build.get("lock")),
+        tuple(path.strip("/") for path in texts(build.get("data"))),
         tuple(path.strip("/") for path in texts(build.get("packages"))),
         texts(build.get("requires")),
         text(build.get("version")),

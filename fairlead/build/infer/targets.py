@@ -66,9 +66,10 @@ def find(
     pytests: Sequence[Pytest],
     facts: Mapping[str, Facts],
     uses: Collection[str] = (),
+    given: Collection[str] = (),
 ) -> Targets:
     """The targets of the projects, whose files are `files` and whose modules say `facts`; packages of the
-    environment use the distributions `uses`."""
+    environment use the distributions `uses`, and every test gets the files and folders `given`."""
     modules = Modules(files)
     made = Targets()
     names: set[str] = set()
@@ -85,6 +86,7 @@ def find(
         taken.update(own)
         tests = settings.tests(project.folder, own)
         scope = _Scope(number, project, settings, own, modules, facts, roots, tests, packed)
+        scope.given = {p for p in files if any(p == g or p.startswith(f"{g}/") for g in given)}
         if project.name in uses:
             scope.always = "packages of its environment use this project"
         for path in tests:
@@ -147,6 +149,7 @@ class _Scope:
             self.settings_files.append(settings.source)
         self.folders = sorted({self._test_folder(path) for path in tests})
         self.inner = {f for p in own for f in _folders(p)} - {project.folder}
+        self.given: set[str] = set()
         self.packed = packed
         self._named: dict[str, frozenset[str]] = {}
         self.always = "doctests run in every module" if settings.doctests else ""
@@ -178,7 +181,7 @@ class _Scope:
             srcs = self._whole(srcs, path, folders)
         data = {p for p in self._packed(srcs) if not p.endswith(".py")} | set(self.settings_files)
         data |= {p for p in self.own if not p.endswith(".py") and _below(p, self._test_folder(path))}
-        named = self._named_files([p for p in srcs if not self.project.owns(p)] or [path])
+        named = self._named_files([p for p in srcs if not self.project.owns(p)] or [path]) | self.given
         data |= {p for p in named if not p.endswith(".py")}
         srcs = set(self.modules.closure(srcs | named, self.facts, folders))
         return Test(
