@@ -28,8 +28,10 @@ from fairlead.build.dialect.fault import DialectError
 from fairlead.build.dialect.functions import jsonable
 from fairlead.build.dialect.values import List, Native, Struct, check_text, text_of, type_name
 from fairlead.build.label import Label
-from fairlead.build.plan import Action, ActionKind, Toolchain, toolchains_named
+from fairlead.build.plan import PATH, Action, ActionKind, Toolchain, toolchains_named
+from fairlead.store.digest import is_digest
 
+_ADDRESS = re.compile(r"https?://[^\s\\\0]+", re.IGNORECASE)
 _CATEGORY = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -173,6 +175,37 @@ class Actions(Native):
             raise DialectError("the command makes nothing", remedy="name an output with .as_output()")
         parts = _dep_file(dep_files, found)
         self._register("run", category, identifier or "", outputs, found, argv=argv, env=table, **parts)
+
+    def download_file(
+        self, output: Any, url: Any, *, sha256: str, is_executable: bool = False
+    ) -> BuildArtifact:
+        """The file at `url`, a text or a list of texts where it is as well, if it has that digest."""
+        made = self._output(output)
+        urls = (url,) if isinstance(url, str) else tuple(url)
+        if not urls:
+            raise DialectError("a file is downloaded from somewhere", remedy="give at least one address")
+        for one in urls:
+            if not isinstance(one, str) or not _ADDRESS.fullmatch(one) or len(one) > PATH:
+                raise DialectError(
+                    f"{text_of(one, quoted=True)} is no address of the web",
+                    remedy="such as https://example.org/a/file.txt",
+                )
+        if not isinstance(sha256, str) or not is_digest(sha256):
+            raise DialectError(
+                f"{text_of(sha256, quoted=True)} is no SHA-256 digest",
+                remedy="give 64 digits from 0 to 9 and a to f, as sha256sum prints them",
+            )
+        self._register(
+            "download",
+            "download",
+            made.short_path,
+            [made],
+            Found(),
+            executable=is_executable,
+            urls=urls,
+            sha256=sha256,
+        )
+        return made
 
     def write(self, output: Any, content: Any, *, is_executable: bool = False) -> BuildArtifact:
         """Write a text; lists and command lines become lines. What it mentions is not made or read by it."""

@@ -417,6 +417,10 @@ class Engine:
             self.on_event(Event("failed", error.what.splitlines()[0], action.owner, action=action))
             self._make_repeatable(action, inputs, environments, error)
             raise
+        except FairleadError as error:
+            if action.kind == "download":
+                error.where = f"{action.owner} ({self.plan.targets[action.owner].place})"
+            raise
         self.store.put_record(record)
         self.cache.put(record.key, result)
         if shape is not None:

@@ -32,8 +32,8 @@ GEN = "fairlead-out/gen"
 PATH = 2048
 """The longest path in a plan, in characters: Linux takes 4096 bytes, with the project's place before it."""
 
-ActionKind: TypeAlias = Literal["run", "write", "copy", "link_tree"]
-KINDS: tuple[str, ...] = ("run", "write", "copy", "link_tree")
+ActionKind: TypeAlias = Literal["run", "write", "copy", "link_tree", "download"]
+KINDS: tuple[str, ...] = ("run", "write", "copy", "link_tree", "download")
 
 _TOOLCHAIN = re.compile(r"\{toolchain:([^{}\s]+)\}")
 
@@ -55,12 +55,14 @@ class Action:
     kind "run": run `argv` with `env` in the project root. "write": make the one output from `content`
     (UTF-8). "copy": `entries` has one item, "" -> source; the output is a copy of that file or folder.
     "link_tree": the one output is a folder; each of `entries` is a path inside it -> the file or folder that
-    stands there. Copies and link trees hold regular files, so who reads the folder needs nothing else.
+    stands there. "download": the one output is the file with the digest `sha256`, which is at each of `urls`;
+    the engine fetches it, no program of the project does. Copies and link trees hold regular files, so who
+    reads the folder needs nothing else.
 
     `dep_file` is one of the outputs or "": it says which of `judged`, some of the sources and inputs, the
     command read. A change of the others alone is then no reason to run it again.
 
-    `executable` sets the x bit of a written file; copies and link trees keep the source's own.
+    `executable` sets the x bit of a written or downloaded file; copies and link trees keep the source's own.
     `sources` are files of the repository that the action may read; `inputs` are outputs of other actions,
     named as those actions name them in `outputs`. Nothing else may be read.
     """
@@ -81,12 +83,16 @@ class Action:
     toolchains: tuple[str, ...] = ()
     dep_file: str = ""
     judged: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+    sha256: str = ""
 
     def to_json(self) -> dict[str, JSON]:
         # Fields that came later are left out where they say nothing, so that keys stay what they were.
         later: dict[str, JSON] = {"dep_file": self.dep_file, "judged": list(self.judged)}
+        fetched: dict[str, JSON] = {"urls": list(self.urls), "sha256": self.sha256}
         return {
             **(later if self.dep_file else {}),
+            **(fetched if self.urls else {}),
             "owner": self.owner,
             "category": self.category,
             "identifier": self.identifier,

@@ -26,8 +26,10 @@ from fairlead.build.plan import (
     toolchains_named,
 )
 from fairlead.errors import UsageError
+from fairlead.store.digest import is_digest
 
 _DEPTH = 100  # of values in attributes: what is read here is encoded again, by code that calls itself
+_URL = re.compile(r"https?://[^\s\\\0]+", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9_.-]*//[^:\s\0]*:[^:\s\0]+")
 
 
@@ -190,7 +192,7 @@ def _action(reader: _Reader) -> Action:
     if kind not in KINDS:
         raise _refuse(f"{reader.where}.kind", f"{kind!r} is unknown")
     content = reader.value.get("content")
-    judging = "dep_file" in reader.value
+    judging, fetching = "dep_file" in reader.value, "urls" in reader.value
     action = Action(
         owner=reader.text("owner"),
         category=reader.text("category"),
@@ -208,7 +210,15 @@ def _action(reader: _Reader) -> Action:
         toolchains=reader.labels("toolchains"),
         dep_file=reader.text("dep_file") if judging else "",
         judged=reader.paths("judged", made=None) if judging else (),
+        urls=reader.texts("urls") if fetching else (),
+        sha256=reader.text("sha256") if fetching else "",
     )
+    if (kind == "download") != bool(action.urls):
+        raise _refuse(f"{reader.where}.urls", f"does not fit a {kind!r} action")
+    if not all(len(url) <= PATH and _URL.fullmatch(url) for url in action.urls):
+        raise _refuse(f"{reader.where}.urls", "names something that is no address of the web")
+    if fetching and (not is_digest(action.sha256) or action.directories):
+        raise _refuse(f"{reader.where}.sha256", "is not the digest of one file")
     if judging and (kind != "run" or action.dep_file not in set(action.outputs) - action.directories):
         raise _refuse(f"{reader.where}.dep_file", f"{action.dep_file!r} is no file that the command makes")
     if not set(action.judged) <= {*action.sources, *action.inputs}:

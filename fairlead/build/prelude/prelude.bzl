@@ -4,6 +4,7 @@ load(":alias.bzl", "alias")
 load(":cxx.bzl", "cxx_binary", "cxx_library", "cxx_test")
 load(":files.bzl", "export_file", "filegroup")
 load(":genrule.bzl", "genrule")
+load(":http_file.bzl", "http_file")
 load(":python.bzl", "python_binary", "python_library", "python_metadata", "python_test")
 load(":python_toolchain.bzl", "python_toolchain")
 load(":sh_binary.bzl", "sh_binary", "sh_library")
@@ -18,6 +19,7 @@ native = struct(
     export_file = export_file,
     filegroup = filegroup,
     genrule = genrule,
+    http_file = http_file,
     python_binary = python_binary,
     python_library = python_library,
     python_metadata = python_metadata,
