@@ -127,6 +127,12 @@ def _resolve(root: Path, found: Repository) -> str:
             where=", ".join(requires)[:200],
             remedy="correct what it declares, or the indexes in your uv settings",
         )
+    if not any(line.startswith("pytest==") for line in done.stdout.splitlines()):
+        raise UsageError(
+            "pytest is not among what the repository declares for its tests",
+            where=", ".join(requires)[:200],
+            remedy='say it in fairlead.toml: requires = ["pytest"] below [build]',
+        )
     from fairlead.store import atomic
 
     head = "# Made by `fairlead init --lock`; run it again to renew.\n"

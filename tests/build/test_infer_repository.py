@@ -153,6 +153,12 @@ def test_a_repository_that_says_nothing_is_guessed_and_asked_for(tmp_path: Path)
     assert sure(found, "environment") == sure(found, "pytest") == "unknown"
 
 
+def test_extension_modules_are_said_to_be_missing(tmp_path: Path) -> None:
+    files = {"setup.py": "", "src/fast/__init__.py": "", "src/fast/_speed.c": ""}
+    found = read(tmp_path, files)
+    assert sure(found, "extension modules") == "unknown"
+
+
 def test_the_settings_have_the_last_word(tmp_path: Path) -> None:
     settings = '[build]\ninfer = true\npackages = ["b"]\nversion = "7"\n'
     found = read(
@@ -331,6 +337,15 @@ def test_requirements_come_from_what_is_declared(tmp_path: Path) -> None:
     found = read(tmp_path, {"pyproject.toml": pyproject, "me.py": "import yaml"})
     assert set(found.environment.requires) == {"attrs>=20", "pytest>=8", "trio", "hypothesis", "mypy"}
     assert sure(found, "environment") == "unknown"
+
+
+@pytest.mark.parametrize(
+    "line", ["--index-url https://example.org", "x @ https://example.org/x.whl", "x\\n--pre", "./x", "-e ."]
+)
+def test_what_names_a_place_is_never_handed_to_the_resolver(tmp_path: Path, line: str) -> None:
+    text = f'[project]\nname = "me"\nversion = "1"\ndependencies = ["{line}", "attrs (>=20)"]\n'
+    found = read(tmp_path, {"pyproject.toml": text})
+    assert found.environment.requires == ("attrs (>=20)",) and sure(found, "requirement") == "unknown"
 
 
 def test_poetry_and_requirement_files(tmp_path: Path) -> None:

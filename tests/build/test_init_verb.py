@@ -151,6 +151,13 @@ def test_nothing_declared_is_asked_for_and_never_guessed(clone: Clone) -> None:
     assert "pytest==9.0" in text and "words" not in text
 
 
+def test_a_lock_without_pytest_is_not_made(clone: Clone) -> None:
+    clone.write("pyproject.toml", PYPROJECT.replace('tests = ["pytest"]', ""))
+    clone.run("init")
+    _, err = clone.run("init", "--lock", code=2)
+    assert "pytest is not among" in err and not (clone.root / "requirements.tests.lock").exists()
+
+
 def test_what_cannot_be_resolved_is_said_in_the_resolvers_words(clone: Clone) -> None:
     clone.write("pyproject.toml", PYPROJECT.replace('["words"]', '["not-to-be-had"]'))
     clone.run("init")

@@ -25,6 +25,7 @@ _REQUIREMENTS = re.compile(
     r"|tests?/requirements)\.(txt|in)"
 )
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?(.*)", re.DOTALL)
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\s*(\[[A-Za-z0-9._, -]*\])?\s*([(<>=!~;][^@\r\n]*)?")
 _CARET = re.compile(r"([~^])\s*(\d+(?:\.\d+)*)(\S*)")
 
 
@@ -129,7 +130,13 @@ def _declared(
 
     def add(lines: Iterable[str], source: str) -> None:
         lines = [line.strip() for line in lines if line.strip()]
-        kept = [line for line in lines if _name(line) not in own]
+        # An option or an address would let the repository choose where this machine fetches from.
+        problems.extend(
+            Finding("requirement", repr(line), "unknown", source, 'requires = ["name==1.0"]')
+            for line in lines
+            if not _PLAIN.fullmatch(line)
+        )
+        kept = [line for line in lines if _PLAIN.fullmatch(line) and _name(line) not in own]
         found.update(dict.fromkeys(kept))
         if kept and source not in sources:
             sources.append(source)

@@ -33,6 +33,7 @@ _BACKENDS = {
     "maturin": "maturin",
     "scikit_build_core": "scikit-build",
 }
+_SOURCES_OF_EXTENSIONS = (".c", ".cc", ".cpp", ".pyx", ".pyf", ".rs")
 _COMPILED = {"meson", "maturin", "scikit-build"}
 
 
@@ -123,11 +124,13 @@ def _project(tree: Tree, files: tuple[str, ...], folder: str, settings: Settings
     _packages(made, own, backend, settings)
     _version(tree, made, own, settings)
     made.entry_points = _entry_points(made, project, poetry)
-    if backend in _COMPILED:
+    compiled = [path for path in own if made.owns(path) and path.endswith(_SOURCES_OF_EXTENSIONS)]
+    if backend in _COMPILED or compiled:
         made.findings.append(
             Finding(
                 "extension modules",
-                f"built by {backend}, which inference does not run",
+                f"compiled by {backend}, which inference does not run"
+                + "".join(f": {p}" for p in compiled[:1]),
                 "unknown",
                 where,
                 "write a BUCK file with a genrule that builds them",
