@@ -1,6 +1,6 @@
 """Fairlead beside Ninja, Make and Bazel on one generated graph of shell commands.
 
-    python benchmarks/build.py [--actions 1000] [--rounds 3] [--tools fairlead,ninja,make,bazel] [--tests N]
+    python benchmarks/build.py [--actions 1000] [--rounds 3] [--tools fairlead,ninja,make,bazel]
 
 The graph: packages of 20 commands; 19 each copy one source, the last joins those copies. Each tool gets the
 same commands in its own language (BUCK, build.ninja, Makefile, BUILD) and makes everything. One command is
@@ -9,7 +9,7 @@ one Ninja edge; in Fairlead a genrule is two actions, its command and the folder
 Each round runs the tools in turn, the next round in the opposite order, in four situations: `cold` (no
 output, no store, no server), `no-op`, `one edit` (of one source) and `1 % edit`. The tools do unlike work:
 Fairlead and Bazel run each command in a sandbox and go by content, Ninja and Make start it bare and go by
-times. `--tests N` measures instead a no-op of N python_test targets.
+times.
 
 Wall time is the caller's; CPU is that of the call, with a tool's server counted (/proc/PID/stat).
 """
@@ -218,51 +218,11 @@ def graph(actions: int, rounds: int, chosen: list[type[Tool]], place: Path) -> N
             print(f"{case:9} {tool.name:10} {wall:9.3f} {cpu:8.3f}{beside}")
 
 
-def tests(count: int, rounds: int, place: Path) -> None:
-    """A no-op of `count` python_test targets: every verdict is known."""
-    from fairlead.build.engine import Engine
-    from fairlead.build.evaluate import evaluate
-    from fairlead.build.testing import TestResult, Verdicts
-    from fairlead.build.tree import DiskTree
-    from fairlead.store import Store
-
-    root = place / "tests"
-    for number in range(count // WIDTH):
-        folder = root / f"p{number}"
-        folder.mkdir(parents=True)
-        lines = ['python_library(name = "lib", srcs = ["lib.py"])']
-        (folder / "lib.py").write_text("def one():\n    return 1\n")
-        for i in range(WIDTH):
-            (folder / f"test_{i}.py").write_text(f"def test_{number}_{i}():\n    assert True\n")
-            lines.append(f'python_test(name = "t{i}", srcs = ["test_{i}.py"], deps = [":lib"])')
-        (folder / "BUCK").write_text("\n".join([*lines, ""]))
-    (root / ".buckconfig").write_text("")
-    (root / "requirements.lock").write_text("")
-    (root / "BUCK").write_text('python_toolchain(name = "python", lock = "requirements.lock")\n')
-    # Running thousands of tests for real would say nothing of the no-op: their passes are entered instead.
-    store, tree = Store.open(root / "fairlead-out/store"), DiskTree(root)
-    engine = Engine(store, root, tree, evaluate(tree, ["//..."]))
-    for label, record in engine.target_keys().items():
-        if engine.plan.targets[label].test is not None:
-            Verdicts(store).put(TestResult(label, record.key, "pass", False, 0.1, "0" * 64, "namespace"))
-    store.results.close()
-    runs = []
-    for _ in range(rounds + 1):
-        before, start = _children_cpu(), time.perf_counter()
-        done = subprocess.run([FAIRLEAD, "test", "//..."], cwd=root, capture_output=True, text=True)
-        runs.append((time.perf_counter() - start, _children_cpu() - before))
-        if done.returncode:
-            raise SystemExit(done.stdout[-1000:] + done.stderr[-1000:])
-    wall, cpu = (statistics.median(run[k] for run in runs[1:]) for k in (0, 1))
-    print(f"no-op of {count} python_test targets: {wall:.3f} s, CPU {cpu:.3f} s (first {runs[0][0]:.3f} s)")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--actions", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tools", default="fairlead,ninja,make,bazel", help="the first is compared with all")
-    parser.add_argument("--tests", type=int, default=0, metavar="N")
     args = parser.parse_args()
     names = args.tools.split(",")
     chosen = [kind for name in names for kind in TOOLS if kind.name == name and shutil.which(kind.name)]
@@ -270,10 +230,7 @@ def main() -> None:
         said = subprocess.run(kind.version, capture_output=True, text=True).stdout.splitlines()
         print(f"{kind.name}: {said[0]}")
     with tempfile.TemporaryDirectory(prefix="fairlead-bench-") as folder:
-        if args.tests:
-            tests(args.tests, args.rounds, Path(folder))
-        else:
-            graph(args.actions, args.rounds, chosen, Path(folder))
+        graph(args.actions, args.rounds, chosen, Path(folder))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -137,3 +139,30 @@ def test_a_thousand_and_more_files_are_asked_for_at_once(known: FileDigests, tmp
     read = known.read([str(path) for path in paths], later())
     assert known.find({str(path): path.lstat() for path in paths}, later()) == read
     assert read[str(paths[7])] == digest.of_bytes(b"file7")
+
+
+def test_a_kill_leaves_whole_batches(tmp_path: Path) -> None:
+    """Each batch writes one number into all rows: a reader after the kill sees one number only."""
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+from pathlib import Path
+from fairlead.store import Results
+results = Results(Path({str(tmp_path / "results.sqlite")!r}))
+number = 0
+while True:
+    results.put_many("batch", {{f"row{{i}}": str(number).encode() for i in range(500)}})
+    number += 1
+    print(number, flush=True)
+"""
+    for _ in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        for _ in range(3):
+            writer.stdout.readline()
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+        results = Results(tmp_path / "results.sqlite")
+        rows = dict(results.items("batch"))
+        assert len(rows) == 500 and len(set(rows.values())) == 1
+        results.close()
