@@ -53,6 +53,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("serve.trunk", "main", "The trunk of a repository that `fairlead serve` makes.", True),
     Setting("serve.url", "", "The address people use, if a proxy stands before the server.", True),
     Setting("ship.remote", "origin", "The git remote that holds the trunk in this clone."),
+    Setting("worker.download_hosts", [], "Hosts that a worker fetches files of http_file from.", True),
     Setting("worker.memory_mib", 4096, "Memory of the process that checks a candidate, in MiB.", True),
     Setting("worker.seconds", 3600, "How long checking one candidate may take, in seconds.", True),
     Setting("worker.test_seconds", 900, "How long a worker lets one test run, in seconds.", True),

@@ -17,7 +17,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -113,7 +113,7 @@ class Engine:
     """Builds and tests one plan over one tree.
 
     `root` is the folder under which outputs appear; None keeps them in the store (a tree that is not on
-    disk).
+    disk). `download_hosts` are the only ones that files are fetched from; None is any.
     """
 
     def __init__(
@@ -126,6 +126,7 @@ class Engine:
         sandbox: sandbox.Requested = "auto",
         jobs: int = 0,
         on_event: Callable[[Event], None] = lambda _: None,
+        download_hosts: Collection[str] | None = None,
     ) -> None:
         self.store = store
         self.root = root
@@ -134,6 +135,7 @@ class Engine:
         self.requested = sandbox
         self.jobs = jobs if jobs > 0 else (os.cpu_count() or 1)
         self.on_event = on_event
+        self.download_hosts = download_hosts
         self.sources = Sources(tree, store.blobs)
         self.cache = Cache(store)
         self.verdicts = Verdicts(store)
@@ -409,7 +411,9 @@ class Engine:
             found = depfile.find(self.cache, shape, enforced=self._least())
         if found is not None:
             return _Made(found, known=True)
-        executor = Executor(self.store, self.sources, self._enforced(), self._scratch, self._cancel)
+        executor = Executor(
+            self.store, self.sources, self._enforced(), self._scratch, self._cancel, self.download_hosts
+        )
         self.on_event(Event("begin", execute.describe(action), action.owner, action=action))
         try:
             result = executor.run(action, record.key, inputs, environments)

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,6 +153,7 @@ class Executor:
     enforced: sandbox.Enforced
     scratch: Path
     cancel: threading.Event
+    hosts: Collection[str] | None = None
 
     def run(
         self,
@@ -168,7 +169,9 @@ class Executor:
         if action.kind == "download":
             from fairlead.build import fetch  # and with it HTTP, which most builds do without
 
-            made: Manifest = fetch.fetch(action, self.store.blobs, self.scratch / key, self.cancel)
+            made: Manifest = fetch.fetch(
+                action, self.store.blobs, self.scratch / key, self.cancel, self.hosts
+            )
         else:
             made = self._make(action, inputs)
         outputs = {action.outputs[0]: made}

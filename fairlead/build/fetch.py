@@ -9,20 +9,30 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Collection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fairlead import net
 from fairlead.build.manifest import File
 from fairlead.build.plan import Action
-from fairlead.errors import FairleadError, MachineryError, WorkFailed
+from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed
 from fairlead.store import Blobs, atomic, digest
 
 _KEEP_FREE = 256 << 20  # bytes of the disk that a download leaves alone
 
 
-def fetch(action: Action, blobs: Blobs, temp: Path, cancel: threading.Event) -> File:
+def fetch(
+    action: Action,
+    blobs: Blobs,
+    temp: Path,
+    cancel: threading.Event,
+    hosts: Collection[str] | None = None,
+) -> File:
     """The file of a "download" action. The addresses are tried in turn; `temp` is a new file meanwhile.
 
+    `hosts` are the only ones that are asked, None any: where a stranger's change names the address, asking
+    is itself an act, with this machine's place in the network. UsageError if the action names another one;
     WorkFailed if what an address sent is another file; else the error of the last address.
     """
     known = blobs.path(action.sha256)
@@ -30,6 +40,8 @@ def fetch(action: Action, blobs: Blobs, temp: Path, cancel: threading.Event) -> 
         if digest.of_file(known) == action.sha256:
             return File(action.sha256, known.stat().st_size, action.executable)
         known.unlink()  # a power cut may leave a file without its bytes
+    if hosts is not None:
+        _refuse_strangers(action, hosts)
     errors: list[FairleadError] = []
     for url in action.urls:
         try:
@@ -54,6 +66,16 @@ def fetch(action: Action, blobs: Blobs, temp: Path, cancel: threading.Event) -> 
     last.what = "\n  | ".join(["cannot download a file", *said])
     last.remedy = last.remedy or "look whether this machine has a network, or name another address in urls"
     raise last
+
+
+def _refuse_strangers(action: Action, hosts: Collection[str]) -> None:
+    for url in action.urls:
+        host = urlsplit(url).hostname or ""
+        if host not in hosts:
+            raise UsageError(
+                f"nothing is downloaded from {host} here",
+                remedy=f"whoever runs this worker can allow it: add {host} to worker.download_hosts",
+            )
 
 
 def _download(url: str, temp: Path, cancel: threading.Event) -> None:

@@ -45,6 +45,7 @@ def main(argv: list[str]) -> int:
         limits=Limits(
             test_seconds=settings.number("worker.test_seconds"),
             jobs=settings.number("build.jobs"),
+            download_hosts=tuple(settings.words("worker.download_hosts")),
             sandbox=cast(Requested, level),
         ),
         note=note,

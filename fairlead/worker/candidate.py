@@ -45,10 +45,15 @@ FREE = 64 << 20  # bytes of disk below which no job is begun
 
 @dataclass(frozen=True)
 class Limits:
-    """What a candidate may use. `jobs` is how many actions and tests run at once; 0 is one a processor."""
+    """What a candidate may use. `jobs` is how many actions and tests run at once; 0 is one a processor.
+
+    `download_hosts` are the hosts that files are fetched from: a change may name any address, so none is
+    asked that the worker's operator has not allowed.
+    """
 
     test_seconds: int = 900
     jobs: int = 0
+    download_hosts: tuple[str, ...] = ()
     sandbox: Requested = "namespace"
 
 
@@ -141,6 +146,7 @@ class Candidate:
             sandbox=self.limits.sandbox,
             jobs=self.limits.jobs,
             on_event=ended,
+            download_hosts=self.limits.download_hosts,
         )
         engine.test(wanted, reuse=False)
 

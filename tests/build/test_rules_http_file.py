@@ -45,6 +45,16 @@ def test_a_file_is_fetched_once_by_its_digest(tmp_path: Path, web: Web) -> None:
     assert len(web.asked) == 3  # the same file, whatever it is called and wherever it is said to be
 
 
+def test_only_allowed_hosts_are_asked_where_a_stranger_names_them(tmp_path: Path, web: Web) -> None:
+    yard = Yard(tmp_path, {"BUCK": declared([f"{web.url}/tool"])})
+    with pytest.raises(UsageError) as caught:
+        yard.build("//:tool", hosts=["files.example.org"])
+    assert "127.0.0.1" in caught.value.what and "worker.download_hosts" in caught.value.remedy
+    assert web.asked == []
+    yard.build("//:tool", hosts=["127.0.0.1"])
+    assert len(web.asked) == 1
+
+
 def test_a_damaged_blob_is_fetched_again(tmp_path: Path, web: Web) -> None:
     yard = Yard(tmp_path, {"BUCK": declared([f"{web.url}/tool"])})
     yard.build("//:tool")

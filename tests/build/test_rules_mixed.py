@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,7 @@ class Yard:
         assert Plan.decode(plan.encode()) == plan
         return plan
 
-    def _engine(self, plan: Plan) -> Engine:
+    def _engine(self, plan: Plan, hosts: Sequence[str] | None = None) -> Engine:
         self.ran = []
 
         def event(seen: Event) -> None:
@@ -42,11 +42,12 @@ class Yard:
             elif seen.kind == "test" and seen.result is not None and not seen.result.reused:
                 self.ran.append(seen.label)
 
-        return Engine(self.store, self.root, DiskTree(self.root), plan, jobs=2, on_event=event)
+        tree = DiskTree(self.root)
+        return Engine(self.store, self.root, tree, plan, jobs=2, on_event=event, download_hosts=hosts)
 
-    def build(self, *patterns: str) -> BuildReport:
+    def build(self, *patterns: str, hosts: Sequence[str] | None = None) -> BuildReport:
         plan = self.plan(*patterns)
-        return self._engine(plan).build(plan.requested)
+        return self._engine(plan, hosts).build(plan.requested)
 
     def test(self, *patterns: str) -> TestReport:
         plan = self.plan(*patterns)
