@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,7 +38,7 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 FAIRLEAD = "fairlead"
 
 
-class Tool:
+class Tool(ABC):
     """One build tool in its own copy of the tree. A subclass says how it is called and how it starts anew."""
 
     name = ""
@@ -53,9 +54,9 @@ class Tool:
                 (folder / f"s{i}.txt").write_text(f"source {number} {i}\n")
         self.describe()
 
+    @abstractmethod
     def describe(self) -> None:
         """Write the graph in the tool's language."""
-        raise NotImplementedError
 
     def clean(self) -> None:
         """Forget all that was built, in memory and on disk."""

@@ -9,6 +9,7 @@ values are so few kinds of things, walking, printing and resolving them is writt
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -161,7 +162,7 @@ def _argument(value: ArgRef, resolver: Resolver) -> CommandLine:
 _NO_DEFAULT = object()
 
 
-class Attr(Native):
+class Attr(Native, ABC):
     """One attribute type. `_default` is coerced with the rest, so a default dep is a dep."""
 
     TYPE = "attribute"
@@ -175,8 +176,9 @@ class Attr(Native):
     def _required(self) -> bool:
         return self._default is _NO_DEFAULT
 
+    @abstractmethod
     def _coerce(self, value: Any, place: Place) -> Any:
-        raise NotImplementedError
+        """The value as the rule's implementation sees it; DialectError if it is of another type."""
 
     def _wrong(self, value: Any) -> DialectError:
         shown = text_of(value, quoted=True)
