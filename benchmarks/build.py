@@ -66,7 +66,7 @@ class Tool(ABC):
         """CPU seconds that a server of the tool has used so far."""
         return 0.0
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027  most tools have none
         """End a server, if the tool has one."""
 
     def run(self) -> tuple[float, float]:
@@ -163,7 +163,7 @@ class Bazel(Tool):
             return 0.0
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
-    def stop(self) -> None:
+    def stop(self) -> None:  # noqa: B027  most tools have none
         if self.base.exists():
             subprocess.run([*self.call, "shutdown"], cwd=self.root, capture_output=True)
 
