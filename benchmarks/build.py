@@ -163,7 +163,7 @@ class Bazel(Tool):
             return 0.0
         return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
-    def stop(self) -> None:  # noqa: B027  most tools have none
+    def stop(self) -> None:
         if self.base.exists():
             subprocess.run([*self.call, "shutdown"], cwd=self.root, capture_output=True)
 
