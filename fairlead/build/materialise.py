@@ -42,11 +42,11 @@ def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
     temp = target.with_name(f"{_TEMP}{secrets.token_hex(8)}")
     try:
         manifest.place(content, temp, store.blobs, link=False, called=target)
-        signature = state(temp, names)
         crashpoint.here(BEFORE_SWAP)
         if isinstance(content, Folder) or target.is_dir():
             atomic.remove(target)
         os.replace(temp, target)
+        signature = state(target, names)  # not before: the rename is a change of the file too
     except OSError as error:
         raise manifest.unplaced(error, "write", target) from error
     finally:
@@ -92,15 +92,16 @@ def _make_folders(root: Path, folder: Path) -> None:
 
 def state(target: Path, names: Sequence[str] | None) -> str:
     """A digest of inode, size and times of the file `target` (`names` None), else of the folder with all of
-    `names` in it; "" if it is not all there."""
+    `names` in it; "" if it is not all there. The time of change is one of them: the other can be set back."""
     found = []
     try:
         for name in ("", *(names or ())):
             seen = os.lstat(f"{target}/{name}" if name else target)
-            found.append((name, seen.st_ino, seen.st_mode, seen.st_size, seen.st_mtime_ns))
+            times = (seen.st_mtime_ns, seen.st_ctime_ns)
+            found.append((name, seen.st_ino, seen.st_mode, seen.st_size, times))
         if names is not None:
-            inside = sum(len(files) for _, _, files in os.walk(target))
-            found.append(("", inside, 0, 0, 0))
+            inside = sum(len(folders) + len(files) for _, folders, files in os.walk(target))
+            found.append(("", inside, 0, 0, (0, 0)))
     except OSError:
         return ""
     return digest.of_bytes(repr(found).encode())

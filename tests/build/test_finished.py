@@ -82,6 +82,25 @@ def _same_times(root: Path) -> None:
     (root / "other").replace(root / UP)
 
 
+def _in_place_with_its_times(root: Path) -> None:
+    before = (root / UP).stat()
+    _overwrite(root / UP, "TWO\n")
+    os.utime(root / UP, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _in_a_folder_with_its_times(root: Path) -> None:
+    before = (root / DIR).stat()
+    _overwrite(root / DIR, "two\n")
+    os.utime(root / DIR, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _overwrite(path: Path, text: str) -> None:
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    path.write_text(text)
+    path.chmod(mode & 0o7777)
+
+
 def _in_a_folder(root: Path) -> None:
     (root / DIR).unlink()
 
@@ -95,13 +114,24 @@ def _all_outputs(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [_gone, _edited, _same_times, _in_a_folder, _more_in_a_folder, _all_outputs]
+    "spoil",
+    [
+        _gone,
+        _edited,
+        _same_times,
+        _in_place_with_its_times,
+        _in_a_folder_with_its_times,
+        _in_a_folder,
+        _more_in_a_folder,
+        _all_outputs,
+    ],
 )
 def test_outputs_that_were_touched_are_put_right(root: Path, run: Run, spoil: Callable[[Path], None]) -> None:
     run()
     spoil(root)
     assert run() == (True, 0, 5)
     assert (root / UP).read_text() == "ONE\n"
+    assert (root / DIR).read_text() == "one\n"
     assert [path.name for path in (root / DIR).parent.iterdir()] == ["one.txt"]
     assert run() == (False, 0, 5)
 
