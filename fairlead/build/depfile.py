@@ -94,10 +94,20 @@ def keep(cache: Cache, shape: Shape, dep_file: Manifest, result: Result) -> None
     if not isinstance(dep_file, File):
         return
     text = cache.store.blobs.get(dep_file.digest).decode("utf-8", "surrogateescape")
-    read = sorted({posixpath.normpath(path) for path in parse(text)} & shape.content.keys())
+    read = sorted({found for path in parse(text) for found in _meant(path)} & shape.content.keys())
     cache.put(_key(shape, read), result)
     sets = [read, *(known for known in _known(cache, shape) if known != read)][:_KEPT]
     cache.store.results.put(NAMESPACE, shape.key, json.dumps(sets).encode())
+
+
+def _meant(path: str) -> list[str]:
+    """What a path in a dep file may mean. Where the project stood is known to the command alone, so a whole
+    path means all that it ends with: one file too many costs a rerun."""
+    path = posixpath.normpath(path)
+    if not path.startswith("/"):
+        return [path]
+    parts = path.split("/")
+    return ["/".join(parts[number:]) for number in range(1, len(parts))]
 
 
 def _key(shape: Shape, read: Sequence[str]) -> str:

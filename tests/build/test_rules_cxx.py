@@ -201,6 +201,79 @@ def test_dep_files_of_a_rule_of_ones_own(tmp_path: Path) -> None:
         yard.plan()
 
 
+@pytest.mark.parametrize("said", ["$PWD/a.txt", "./a.txt"])
+def test_a_dep_file_may_name_what_was_read_by_its_whole_path(tmp_path: Path, said: str) -> None:
+    yard = Yard(
+        tmp_path,
+        {
+            "BUCK": "load(':pick.bzl', 'pick')\npick(name = 'p', files = ['a.txt', 'b.txt'])\n",
+            "pick.bzl": "def _pick(ctx):\n"
+            "    out = ctx.actions.declare_output('out')\n"
+            "    deps = ctx.actions.declare_output('deps')\n"
+            "    tag = ctx.actions.artifact_tag()\n"
+            f"    ctx.actions.run(['/bin/sh', '-c', 'cat a.txt > $1; echo out: {said} > $2', 'sh',"
+            " out.as_output(), tag.tag_artifacts(deps.as_output()),"
+            " cmd_args(hidden = [tag.tag_artifacts(f) for f in ctx.attrs.files])],"
+            " category = 'pick', dep_files = {'files': tag})\n"
+            "    return [DefaultInfo(default_output = out)]\n"
+            "pick = rule(impl = _pick, attrs = {'files': attrs.list(attrs.source())})\n",
+            "a.txt": "A1",
+            "b.txt": "B1",
+        },
+    )
+    assert yard.output("//:p").read_text() == "A1"
+    yard.write({"b.txt": "B2"})
+    assert (yard.output("//:p").read_text(), yard.ran) == ("A1", [])
+    yard.write({"a.txt": "A2"})
+    assert yard.output("//:p").read_text() == "A2"
+
+
+def test_what_an_assembler_includes_is_no_secret(tmp_path: Path) -> None:
+    """Its `.include` and `.incbin` are in no dep file of the preprocessor."""
+    yard = Yard(
+        tmp_path,
+        {
+            "BUCK": "cxx_binary(name = 'app', srcs = ['main.c', 'data.S'], header_namespace = '',\n"
+            "    headers = ['size.inc', 'data.bin'])\n",
+            "main.c": "#include <stdio.h>\nextern const char data[];\n"
+            "int main() { return puts(data) < 0; }\n",
+            "data.S": '.include "size.inc"\n.data\n.globl data\ndata: .incbin "data.bin", 0, SIZE\n.byte 0\n',
+            "size.inc": ".set SIZE, 2\n",
+            "data.bin": "ABCD",
+        },
+    )
+
+    def said() -> str:
+        return subprocess.run([yard.output("//:app")], capture_output=True, text=True, check=True).stdout
+
+    assert said() == "AB\n"
+    yard.write({"data.bin": "EFGH"})
+    assert said() == "EF\n"
+    yard.write({"size.inc": ".set SIZE, 3\n"})
+    assert said() == "EFG\n"
+
+
+def test_what_code_takes_in_while_it_is_assembled_is_no_secret(tmp_path: Path) -> None:
+    yard = Yard(
+        tmp_path,
+        {
+            "BUCK": "cxx_binary(name = 'app', srcs = ['main.c'], deps = [':lib'])\n"
+            "cxx_library(name = 'lib', header_namespace = '', exported_headers = ['data.bin'])\n",
+            "main.c": "#include <stdio.h>\nextern const char data[];\n"
+            '__asm__(".data\\n.globl data\\ndata: .incbin \\"data.bin\\"\\n.byte 0\\n.text");\n'
+            "int main() { return puts(data) < 0; }\n",
+            "data.bin": "AB",
+        },
+    )
+
+    def said() -> str:
+        return subprocess.run([yard.output("//:app")], capture_output=True, text=True, check=True).stdout
+
+    assert said() == "AB\n"
+    yard.write({"data.bin": "EF"})
+    assert said() == "EF\n"
+
+
 @given(
     st.lists(st.text("ab./-_#$ \\", min_size=1).filter(lambda name: name[-1] not in "\\ " and name[0] != " "))
 )

@@ -2,7 +2,9 @@
 
 Each source is compiled by itself. It is given the headers of its target and the exported ones of the
 libraries that its target depends on, each target's in a folder of their own; the dep file that the compiler
-writes says which it read, so an edit of a header compiles again what includes it, and nothing else.
+writes says which it read, so an edit of a header compiles again what includes it, and nothing else. It says
+nothing of what the assembler takes in (.include, .incbin), so assembly is compiled again at any edit of
+its headers, and so is everything at an edit of one that is no header by its name.
 """
 
 load(":named.bzl", "NAMED_SOURCES", "named_sources")
@@ -11,11 +13,14 @@ _CC = read_config("cxx", "cc", "cc")
 _CXX = read_config("cxx", "cxx", "c++")
 _ARCHIVER = read_config("cxx", "archiver", "ar")
 
-_C_EXTENSIONS = [".c", ".s", ".S"]
+_ASSEMBLY = [".s", ".S"]
+_C_EXTENSIONS = [".c"] + _ASSEMBLY
 _CXX_EXTENSIONS = [".cc", ".cpp", ".cxx", ".c++", ".C"]
 
+_HEADERS = ["h", "hh", "hpp", "hxx", "h++", "H", "inc", "inl", "ipp", "ixx", "tcc", "tpp", "txx", "def"]
+
 CxxInfo = provider(fields = {
-    # label -> struct(headers, flags) for what compiles against the library: its own, and those it exports
+    # label -> struct(headers, flags, told) for what compiles against the library: its own, and those it exports
     "exported": dict,
     # label -> struct(archive, flags, is_cxx) of this library and all below it, each after those it needs
     "linked": dict,
@@ -28,10 +33,11 @@ def _merged(infos, field):
     return made
 
 def _headers(ctx, name, headers):
-    """The folder with some headers, and the headers themselves."""
+    """The folder with some headers, the headers themselves, and whether a dep file tells which were read."""
     space = ctx.attrs.header_namespace
     files = named_sources(headers, ctx.label.package if space == None else space)
-    return (ctx.actions.copied_dir(name, files) if files else None), files.values()
+    told = not [path for path in files if path.rpartition(".")[2] not in _HEADERS and "." in path.split("/")[-1]]
+    return (ctx.actions.copied_dir(name, files) if files else None), files.values(), told
 
 def _source(item):
     return (item[0], item[1]) if type(item) == "tuple" else (item, [])
@@ -49,11 +55,12 @@ def _compiler(src):
 def _compile(ctx, exported_headers = []):
     """Compile all sources. A struct of the objects, whether one is C++, and the folder of exported headers."""
     a = ctx.attrs
-    private, own = _headers(ctx, "private-headers", a.headers)
-    public, more = _headers(ctx, "headers", exported_headers)
+    private, own, own_told = _headers(ctx, "private-headers", a.headers)
+    public, more, more_told = _headers(ctx, "headers", exported_headers)
     below = _merged([dep[CxxInfo] for dep in a.deps + getattr(a, "exported_deps", [])], "exported")
     folders = [folder for folder in [private, public] if folder != None]
     folders += [part.headers for part in reversed(below.values()) if part.headers != None]
+    told = own_told and more_told and not [part for part in below.values() if not part.told]
     flags = [part.flags for part in below.values()] + getattr(a, "exported_preprocessor_flags", []) + a.preprocessor_flags
 
     objects = []
@@ -64,17 +71,18 @@ def _compile(ctx, exported_headers = []):
         has_cxx = has_cxx or compiler == _CXX
         object = ctx.actions.declare_output("objects/{}.o".format(src.short_path))
         deps = ctx.actions.declare_output("objects/{}.d".format(src.short_path))
-        tag = ctx.actions.artifact_tag()
+        includes = cmd_args([cmd_args("-I", folder, delimiter = "") for folder in folders], hidden = own + more)
+        tag = ctx.actions.artifact_tag() if told and src.extension not in _ASSEMBLY else None
         ctx.actions.run(
             [
                 compiler,
                 flags,
-                tag.tag_artifacts(cmd_args([cmd_args("-I", folder, delimiter = "") for folder in folders], hidden = own + more)),
+                tag.tag_artifacts(includes) if tag else includes,
                 a.compiler_flags,
                 extra,
                 "-MD",
                 "-MF",
-                tag.tag_artifacts(deps.as_output()),
+                tag.tag_artifacts(deps.as_output()) if tag else deps.as_output(),
                 "-c",
                 src,
                 "-o",
@@ -82,10 +90,10 @@ def _compile(ctx, exported_headers = []):
             ],
             category = "cxx_compile",
             identifier = src.short_path,
-            dep_files = {"headers": tag},
+            dep_files = {"headers": tag} if tag else {},
         )
         objects.append(object)
-    return struct(objects = objects, has_cxx = has_cxx, headers = public)
+    return struct(objects = objects, has_cxx = has_cxx, headers = public, told = more_told)
 
 def _cxx_library(ctx):
     a = ctx.attrs
@@ -96,7 +104,7 @@ def _cxx_library(ctx):
         ctx.actions.run([_ARCHIVER, "rcsD", archive.as_output(), made.objects], category = "cxx_archive")
     label = str(ctx.label)
     exported = _merged([dep[CxxInfo] for dep in a.exported_deps], "exported")
-    exported[label] = struct(headers = made.headers, flags = a.exported_preprocessor_flags)
+    exported[label] = struct(headers = made.headers, flags = a.exported_preprocessor_flags, told = made.told)
     linked = _merged([dep[CxxInfo] for dep in a.deps + a.exported_deps], "linked")
     linked[label] = struct(archive = archive, flags = a.exported_linker_flags, has_cxx = made.has_cxx)
     subs = {"headers": [DefaultInfo(default_output = made.headers)]} if made.headers != None else {}
