@@ -1,8 +1,9 @@
 """The last build of a project, so that the same build again finds in one look that there is nothing to do.
 
-What a build comes to is fixed by its plan and by what its sources hold. If the last build had this plan and
-these sources, and all that it put into fairlead-out stands there untouched, its report is today's report: no
-key is computed, no action looked up. Anything else, and the engine decides, action by action.
+What a build comes to is fixed by its plan, by what its sources hold and by the versions of the interpreters
+that its toolchains name. If the last build had this plan and these, and all that it put into fairlead-out
+stands there untouched, its report is today's report: no key is computed, no action looked up. Anything else,
+and the engine decides, action by action.
 
 One build is kept for each root, the last: so nothing else was built since, and `why` still compares with the
 right one.
@@ -11,7 +12,7 @@ right one.
 from __future__ import annotations
 
 import marshal
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def find(store: Store, tree: DiskTree, plan: str) -> Finished | None:
         same = (
             kept["plan"] == plan
             and tree.digests(kept["digests"]) == kept["digests"]
+            and _versions(kept["interpreters"]) == kept["interpreters"]
             and all(tree.mode(path) == mode for path, mode in kept["modes"].items())
             and all(
                 materialise.state(tree.root / path, names) == state
@@ -49,7 +51,7 @@ def find(store: Store, tree: DiskTree, plan: str) -> Finished | None:
             )
         )
         return Finished(kept["outputs"], kept["actions"]) if same else None
-    except (UsageError, *DAMAGED):  # a source is gone, or the store is damaged: the engine says what is wrong
+    except (UsageError, *DAMAGED):  # something is gone or damaged: the engine says what is wrong
         return None
 
 
@@ -59,19 +61,32 @@ def keep(
     plan: str,
     sources: Sequence[str],
     placed: Mapping[str, tuple[list[str] | None, str]],
+    interpreters: Collection[str],
     done: Finished,
 ) -> None:
     """Keep a build that has ended well. `sources` are all that its keys were made of; `placed` tells the
-    state of each output (`materialise.state`) with the names that were looked at."""
+    state of each output (`materialise.state`) with the names that were looked at. `interpreters` are those
+    that its actions may have run by, as toolchains ask for them."""
     value = {
         "plan": plan,
         "digests": tree.digests(sources),
         "modes": {path: tree.mode(path) for path in sources},
         "placed": dict(placed),
+        "interpreters": _versions(interpreters),
         "outputs": dict(done.outputs),
         "actions": done.actions,
     }
     store.results.put(NAMESPACE, str(tree.root), store.blobs.put(marshal.dumps(value)).encode())
+
+
+def _versions(interpreters: Iterable[str]) -> dict[str, str]:
+    """Interpreters as they are here. "", the one that runs us, is in the name of the plan."""
+    asked = sorted(set(interpreters) - {""})
+    if not asked:
+        return {}
+    from fairlead.build import toolchain  # and with it programs, which most builds do without
+
+    return {request: toolchain.interpreter(request).version for request in asked}
 
 
 def forget(store: Store, root: Path) -> None:

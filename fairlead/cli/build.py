@@ -7,6 +7,7 @@ it is meant from the current folder.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from fairlead.build import finished
 from fairlead.build.finished import Finished
 from fairlead.build.plans import Plans
 from fairlead.cli import project, terminal, watch
+from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
     from fairlead.build.engine import BuildReport
@@ -81,8 +83,12 @@ def _keep(
         sources = {path for target in plan.targets.values() for path in target.sources}
         sources |= {path for action in plan.actions for path in action.sources}
         sources |= {toolchain.lock for toolchain in plan.toolchains.values()}
+        used = {label for action in plan.actions for label in action.toolchains}
+        interpreters = {plan.toolchains[label].interpreter for label in used}
         done = finished.Finished(report.outputs, report.ran + report.cached)
-        finished.keep(store, tree, name, sorted(sources), placed(here.root, report.placed, store), done)
+        stand = placed(here.root, report.placed, store)
+        with contextlib.suppress(UsageError):  # an interpreter is not there that a test would need
+            finished.keep(store, tree, name, sorted(sources), stand, interpreters, done)
 
 
 def _name(args: argparse.Namespace, here: Project, store: Store, tree: DiskTree) -> str | None:

@@ -7,10 +7,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fairlead.build import toolchain
 from fairlead.cli import main, project
 from tests.build.project import write
 
@@ -165,3 +167,26 @@ def test_what_is_wrong_is_said_whatever_is_known(root: Path, run: Run) -> None:
     assert main(["build", "--jobs", "-1", "//..."]) == 2
     (root / "a/one.txt").unlink()
     assert main(["build", "//..."]) == 2
+
+
+def test_another_version_of_an_interpreter_builds_again(
+    root: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = toolchain.interpreter("")
+    monkeypatch.setattr(toolchain, "interpreter", lambda _: replace(found, version=found.version))
+    named = f"interpreter = 'python{found.minor}'"
+    write(
+        root,
+        {
+            "py/lock.txt": "",
+            "py/BUCK": f"python_toolchain(name = 'python', lock = 'lock.txt', {named})\n"
+            "python_binary(name = 'app', main = 'app.py', toolchain = ':python')\n",
+            "py/app.py": "",
+        },
+    )
+    run()
+    assert run()[0] is False
+    monkeypatch.setattr(toolchain, "interpreter", lambda _: replace(found, version=f"{found.version}0"))
+    asked, ran, _ = run()
+    assert asked and ran > 0
+    assert run()[0] is False
