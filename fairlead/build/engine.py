@@ -255,15 +255,12 @@ class Engine:
 
     def _passed(self, label: str, key: str) -> TestResult | None:
         """An earlier pass that counts now."""
-        spec = self.plan.targets[label].test
-        try:
-            interpreters = self._interpreters(spec.toolchains if spec is not None else ())
-        except UsageError:  # an interpreter has gone: the run will say so
-            return None
-        return self.verdicts.get(label, key, enforced=self._least(), interpreters=interpreters)
+        found = self._interpreters(label)
+        return self.verdicts.get(label, key, enforced=self._least(), interpreters=found)
 
-    def _interpreters(self, toolchains: Iterable[str]) -> dict[str, str]:
-        return toolchain.versions(self.plan.toolchains, toolchains)
+    def _interpreters(self, label: str) -> dict[str, str]:
+        """The versions of all interpreters that the test's result may come from."""
+        return toolchain.versions(self.plan.toolchains, self.plan.toolchains_behind[label])
 
     def _test(
         self, labels: list[str], keys: Mapping[str, str], work: _Work, results: dict[str, TestResult]
@@ -301,7 +298,7 @@ class Engine:
             return self._recorded(run)
 
         def done(label: str, result: TestResult) -> None:
-            self.verdicts.put(result, self._interpreters(specs[label].toolchains))
+            self.verdicts.put(result, self._interpreters(label))
             results[label] = result
             self._tell("test", label, result)
 

@@ -19,6 +19,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 __all__ = ["GEN", "JSON", "Action", "Plan", "Target", "TestSpec", "Toolchain", "toolchain_file"]
@@ -212,6 +213,17 @@ class Plan:
     actions: tuple[Action, ...]
     toolchains: Mapping[str, Toolchain]
     requested: tuple[str, ...] = ()
+
+    @cached_property
+    def toolchains_behind(self) -> Mapping[str, frozenset[str]]:
+        """For each target the toolchains that it, or anything that it depends on, runs programs of."""
+        found: dict[str, frozenset[str]] = {}
+        for label, target in self.targets.items():
+            below = {found.get(dep, frozenset()) for dep in target.deps}
+            below.add(frozenset(target.toolchains))
+            widest = max(below, key=len)
+            found[label] = widest if all(one <= widest for one in below) else frozenset().union(*below)
+        return found
 
     def to_json(self) -> dict[str, JSON]:
         return {

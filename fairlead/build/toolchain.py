@@ -100,9 +100,17 @@ def interpreter(request: str) -> Interpreter:
 
 
 def versions(toolchains: Mapping[str, Toolchain], labels: Iterable[str]) -> dict[str, str]:
-    """The version of each toolchain's interpreter here. A target's key has what was asked for, so that
-    machines share it whose Pythons differ in the last digit; what was kept on this machine heeds them."""
-    return {label: interpreter(toolchains[label].interpreter).version for label in labels}
+    """The version of each toolchain's interpreter here, "" if there is none. A target's key has what was
+    asked for, so that machines share it whose Pythons differ in the last digit; what was kept on this machine
+    heeds them."""
+
+    def version(label: str) -> str:
+        try:
+            return interpreter(toolchains[label].interpreter).version
+        except UsageError:  # if anything needs it, the run says so
+            return ""
+
+    return {label: version(label) for label in labels}
 
 
 def record(toolchain: Toolchain, lock_digest: str) -> Record:

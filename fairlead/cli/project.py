@@ -188,13 +188,9 @@ def has_passed(store: Store, plan: Plan, label: str, key: str) -> bool:
     from fairlead.build import toolchain
     from fairlead.build.testing import Verdicts
 
-    test = plan.targets[label].test
-    if test is None:
+    if plan.targets[label].test is None:
         return False
-    try:
-        interpreters = toolchain.versions(plan.toolchains, test.toolchains)
-    except UsageError:  # an interpreter has gone: the run will say so
-        return False
+    interpreters = toolchain.versions(plan.toolchains, plan.toolchains_behind[label])
     return Verdicts(store).get(label, key, enforced="none", interpreters=interpreters) is not None
 
 

@@ -382,6 +382,26 @@ def test_a_pass_of_another_interpreter_does_not_count(yard: Yard, monkeypatch: p
     assert not yard.test(locked(now + "0", monkeypatch)).results[0].reused
 
 
+def test_a_pass_over_what_another_interpreter_made_does_not_count(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    yard.write("p/lock.txt", "")
+
+    def made(version: str) -> Plan:
+        found = locked(version, monkeypatch)
+        tested = found.targets["//p:t"]
+        assert tested.test is not None
+        below = replace(target("below", deps=("//p:python",)), toolchains=("//p:python",))
+        above = replace(tested, deps=("//p:below",), toolchains=(), test=replace(tested.test, toolchains=()))
+        targets = {"//p:python": found.targets["//p:python"], "//p:below": below, "//p:t": above}
+        return replace(found, targets=targets)
+
+    now = toolchain.interpreter("").version
+    assert not yard.test(made(now)).results[0].reused
+    assert yard.test(made(now)).results[0].reused
+    assert not yard.test(made(now + "0")).results[0].reused
+
+
 def test_a_lock_saved_after_the_key_was_computed_gives_no_verdict(
     yard: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
