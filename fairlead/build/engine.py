@@ -469,8 +469,7 @@ class Engine:
         results = self.store.results
         new = [label for label in labels if results.get("latest", label) != records[label].key.encode()]
         if new:
-            if self.root is not None:
-                finished.forget(self.store, self.root)
+            finished.forget(self.store)
             for record in records.values():
                 self.store.put_record(record)
         for label in new:

@@ -5,8 +5,8 @@ that its toolchains name. If the last build had this plan and these, and all tha
 stands there untouched, its report is today's report: no key is computed, no action looked up. Anything else,
 and the engine decides, action by action.
 
-One build is kept for each root, the last: so nothing else was built since, and `why` still compares with the
-right one.
+One build is kept for each root, the last, and all are dropped once a store comes to know another state of a
+target: so `why` still compares with the right one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import marshal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from fairlead.build import materialise
 from fairlead.build.plans import DAMAGED, parts
@@ -89,6 +88,7 @@ def _versions(interpreters: Iterable[str]) -> dict[str, str]:
     return {request: toolchain.interpreter(request).version for request in asked}
 
 
-def forget(store: Store, root: Path) -> None:
-    """Something else has been built or tested."""
-    store.results.delete(NAMESPACE, str(root))
+def forget(store: Store) -> None:
+    """Something else has been built or tested, here or from another folder: `why` compares with that now."""
+    for root, _ in list(store.results.items(NAMESPACE)):
+        store.results.delete(NAMESPACE, root)

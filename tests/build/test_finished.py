@@ -190,3 +190,19 @@ def test_another_version_of_an_interpreter_builds_again(
     asked, ran, _ = run()
     assert asked and ran > 0
     assert run()[0] is False
+
+
+def test_a_build_of_another_folder_with_the_same_store_is_heeded(
+    root: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `why` would go on comparing with what the other folder built."""
+    monkeypatch.setenv("FAIRLEAD_STORE_DIR", str(tmp_path / "store"))
+    run()
+    assert run()[0] is False
+    monkeypatch.chdir(write(tmp_path / "other", {**FILES, "a/one.txt": "other\n"}))
+    run()
+    monkeypatch.chdir(root)
+    assert run() == (True, 0, 5)
+    assert main(["why", "//a:up"]) == 0
+    assert "Nothing has changed" in run.capsys.readouterr().out
+    assert run() == (False, 0, 5)
