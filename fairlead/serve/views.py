@@ -378,12 +378,23 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class Byline:
+    """Whose commit it is: the accounts that pushed it, as far as the server knows them.
+
+    The name inside a commit is whatever its maker wrote, so it never stands for an account.
+    """
+
+    people: Sequence[Person] = ()  # the owner of the diff first; empty for a commit that no diff brought
+    written: str = ""  # the author that the commit names, where no account here has just that name
+
+
+@dataclass(frozen=True)
 class CommitRow:
     """One commit of the trunk in the list."""
 
     oid: str
     title: str
-    author: Person
+    by: Byline
     at: float
     diff: int | None
     affected: int | None  # test targets whose key differed; None without evidence
@@ -441,15 +452,22 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class CommitPage:
-    """ "Why is this green?" for one commit of the trunk."""
+class CommitHead:
+    """What a commit's page says of any commit, green or not."""
 
     oid: str
     title: str
     body: Markup
-    author: Person
+    by: Byline
     at: float
     diff: DiffRow | None
+
+
+@dataclass(frozen=True)
+class CommitPage:
+    """ "Why is this green?" for one commit of the trunk."""
+
+    head: CommitHead
     green: bool
     answer: str  # one sentence
     caveat: str  # what the answer does not cover, or ""

@@ -308,9 +308,11 @@ def commits() -> views.CommitsPage:
     return views.CommitsPage(
         "main",
         (
-            views.CommitRow(OID, SECOND.title, AUTHOR, NOW - 60, 2, 3),
-            views.CommitRow(OID[::-1], FIRST.title, AUTHOR, NOW - 600, 1, 0),
-            views.CommitRow(KEY[:40], "Lay the ground", OWNER, NOW - 900000, None, None),
+            views.CommitRow(OID, SECOND.title, views.Byline((AUTHOR,), "A. N. Author"), NOW - 60, 2, 3),
+            views.CommitRow(OID[::-1], FIRST.title, views.Byline((AUTHOR, OWNER)), NOW - 600, 1, 0),
+            views.CommitRow(
+                KEY[:40], "Lay the ground", views.Byline(written="code-owner"), NOW - 900000, None, None
+            ),
         ),
         "/commits?after=" + OID,
     )
@@ -318,12 +320,14 @@ def commits() -> views.CommitsPage:
 
 def commit(**more: object) -> views.CommitPage:
     base = {
-        "oid": OID,
-        "title": SECOND.title,
-        "body": markdown.html("`parse` took `1x` for zero."),
-        "author": AUTHOR,
-        "at": NOW - 60,
-        "diff": SECOND,
+        "head": views.CommitHead(
+            OID,
+            SECOND.title,
+            markdown.html("`parse` took `1x` for zero."),
+            views.Byline((AUTHOR, OWNER), "rev\u202eiewer " + "of a long name " * 6),
+            NOW - 60,
+            SECOND,
+        ),
         "green": True,
         "answer": "By evidence: all 3 tests that this commit can affect passed at their exact keys, 41 "
         "others keep the keys they passed at, and reviewer accepted this very change.",

@@ -295,3 +295,32 @@ def test_from_comment_to_why_is_this_green(house: House, tmp_path: Path) -> None
     assert log and "2 1 fail" in words(author.page(log[1]))
     assert "//:a failed" in words(author.page("/queue")) and log[1] in author.page("/queue")
     assert "It was not landed" in words(author.page("/"))
+
+
+def test_a_commit_page_names_the_account_that_pushed_and_not_a_forged_author(house: House) -> None:
+    house.commit("Lay the ground", {"a.py": CODE})
+    house.push("refs/heads/main")
+    house.commit("Say fifty", {"a.py": CODE.replace("x + 5", "x + 50")})
+    house.git("commit", "-q", "--amend", "--no-edit", "--author", "reviewer <reviewer@example.org>")
+    pushed = house.git("rev-parse", "HEAD")
+    house.push()
+    reviewer = house.browser()
+    read = words(reviewer.page(f"/commits/{pushed}"))
+    assert "AU author the commit says “reviewer”" in read
+    reviewer.submit("/D1/posts", {"do": "accept", "version": "1", "body": ""})
+    house.browser("author").submit("/D1/land", {})
+    house.land({"//:a": ("0", "1")})
+    commit = house.state.repo("main").ref("refs/heads/main")
+    page = reviewer.page(f"/commits/{commit}")
+    assert "AU author the commit says “reviewer”" in words(page)
+    listed = words(reviewer.page("/commits"))
+    assert "AU author the commit says “reviewer”" in listed
+    assert "the commit says “author”" in listed, "nobody vouches for the name in a commit without evidence"
+
+
+def test_a_commit_page_says_a_name_once_where_commit_and_account_agree(house: House) -> None:
+    house.commit("Lay the ground", {"a.py": CODE})
+    house.push("refs/heads/main")
+    pushed = house.commit("Say fifty", {"a.py": CODE.replace("x + 5", "x + 50")})
+    house.push()
+    assert "the commit says" not in words(house.browser().page(f"/commits/{pushed}"))

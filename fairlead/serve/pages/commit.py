@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from fairlead.serve.pages.diff import description
 from fairlead.serve.pages.feed import row_of
 from fairlead.serve.pages.site import Ask, the_repo
 from fairlead.serve.records import Connection, diffs, queue
-from fairlead.serve.records.values import Diff, Land
+from fairlead.serve.records.values import Diff
 from fairlead.serve.reply import NotFound
 from fairlead.ship import decide, evidence
 from fairlead.ship.values import Keys, KeyStatement, Verdict
@@ -46,15 +47,22 @@ def _history(repo: Repo, tip: str, count: int) -> list[Commit]:
 
 def _row(c: Connection, commit: Commit) -> views.CommitRow:
     land = queue.landed(c, commit.oid)
-    affected = len(decide.affected(_opened(land.envelope)[1])) if land else None
-    author = views.Person(commit.author.name)
+    opened = _opened(land.envelope) if land else None
     return views.CommitRow(
         commit.oid,
         commit.subject,
-        author,
+        _byline(commit, opened[0].authors if opened else ()),
         float(commit.committer.time),
         land.diff if land else None,
-        affected,
+        len(decide.affected(opened[1])) if opened else None,
+    )
+
+
+def _byline(commit: Commit, accounts: Sequence[str]) -> views.Byline:
+    """The accounts that pushed it, and the name in the commit, which a pusher may write as they like."""
+    written = commit.author.name
+    return views.Byline(
+        tuple(views.Person(name) for name in accounts), "" if written in accounts else written
     )
 
 
@@ -85,16 +93,31 @@ def show(ask: Ask) -> Response:
         diff = diffs.get(c, land.diff) if land else next(iter(diffs.by_commit(c, commit.oid)), None)
         row = row_of(ask, c, diff) if diff else None
         if land is not None:
-            page = _green(ask, commit, land, row)
+            found, keys = _opened(land.envelope)
+            page = _green(_head(commit, found.authors, row), found, keys)
         else:
-            page = _plain(repo, hosted.trunk, commit, row, diff)
+            pushers = (
+                {v.pusher for v in diffs.versions(c, diff.number) if v.commit == commit.oid} if diff else ()
+            )
+            page = _plain(repo, hosted.trunk, commit, _head(commit, sorted(pushers), row), diff)
         title = "Why is this green?" if land else "Commit"
         shell = ask.shell(f"{title} {commit.oid[:12]}", "commits")
     return render.page("commit.html", shell, page)
 
 
+def _head(commit: Commit, accounts: Sequence[str], row: views.DiffRow | None) -> views.CommitHead:
+    return views.CommitHead(
+        oid=commit.oid,
+        title=commit.subject,
+        body=markdown.html(description(commit.message)),
+        by=_byline(commit, accounts),
+        at=float(commit.committer.time),
+        diff=row,
+    )
+
+
 def _plain(
-    repo: Repo, trunk: str, commit: Commit, row: views.DiffRow | None, diff: Diff | None
+    repo: Repo, trunk: str, commit: Commit, head: views.CommitHead, diff: Diff | None
 ) -> views.CommitPage:
     tip = repo.ref(f"refs/heads/{trunk}")
     if tip is not None and repo.is_ancestor(commit.oid, tip):
@@ -105,18 +128,7 @@ def _plain(
         caveat = "What landed is made anew on the tip of the trunk, so it has another id."
     else:
         answer, caveat = f"This commit is not on {trunk}, and no diff has it as a version.", ""
-    return views.CommitPage(
-        oid=commit.oid,
-        title=commit.subject,
-        body=markdown.html(description(commit.message)),
-        author=views.Person(commit.author.name),
-        at=float(commit.committer.time),
-        diff=row,
-        green=False,
-        answer=answer,
-        caveat=caveat,
-        facts=_parents(commit),
-    )
+    return views.CommitPage(head, False, answer, caveat, facts=_parents(commit))
 
 
 def _parents(commit: Commit) -> tuple[views.Fact, ...]:
@@ -124,15 +136,14 @@ def _parents(commit: Commit) -> tuple[views.Fact, ...]:
     return (*parents, views.Fact("Tree", commit.tree[:12], commit.tree))
 
 
-def _green(ask: Ask, commit: Commit, land: Land, row: views.DiffRow | None) -> views.CommitPage:
-    found, keys = _opened(land.envelope)
-    if found.commit != commit.oid:
-        raise FairleadError("the evidence kept for this commit names another one", where=commit.oid, exit=3)
+def _green(head: views.CommitHead, found: evidence.Evidence, keys: Keys) -> views.CommitPage:
+    if found.commit != head.oid:
+        raise FairleadError("the evidence kept for this commit names another one", where=head.oid, exit=3)
     affected = decide.affected(keys)
     passes = {v.label: v for v in (Verdict.from_payload(signed.payload) for signed in found.verdicts)}
     unaffected = len(keys.candidate.keys) - len(affected)
     targets = tuple(
-        _target(commit.oid, label, key, keys.base.keys.get(label, ""), passes[label])
+        _target(head.oid, label, key, keys.base.keys.get(label, ""), passes[label])
         for label, key in affected.items()
         if label in passes
     )
@@ -145,12 +156,7 @@ def _green(ask: Ask, commit: Commit, land: Land, row: views.DiffRow | None) -> v
     authors = "the author's counts too" if rules.author_may_approve else "not by an author"
     held = f"tests held to their inputs by {rules.enforcement} or stronger"
     return views.CommitPage(
-        oid=commit.oid,
-        title=commit.subject,
-        body=markdown.html(description(commit.message)),
-        author=views.Person(commit.author.name),
-        at=float(commit.committer.time),
-        diff=row,
+        head=head,
         green=True,
         answer=_answer(len(affected), unaffected, [a.person.name for a in approvals]),
         caveat=(
@@ -176,8 +182,8 @@ def _green(ask: Ask, commit: Commit, land: Land, row: views.DiffRow | None) -> v
         ),
         settings=(views.Fact("Rule", f"{people}, {authors}; {held}"),),
         replay=targets[0].replay if targets else "",
-        verify=f"fairlead land verify {found.base}..{commit.oid}",
-        envelope=f"/api/commits/{commit.oid}/evidence",
+        verify=f"fairlead land verify {found.base}..{head.oid}",
+        envelope=f"/api/commits/{head.oid}/evidence",
         parent=found.base,
     )
 
