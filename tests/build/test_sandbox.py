@@ -24,6 +24,7 @@ import pytest
 from fairlead.build import sandbox
 from fairlead.build.sandbox import MIB, Bind, Command, Completed, launcher, system
 from fairlead.errors import MachineryError, UsageError
+from tests.build.ordinary import ordinary_user
 from tests.disk import small_disk
 
 ROOT = Path(__file__).parents[2]
@@ -560,25 +561,8 @@ def test_level_none_ends_the_tree_and_scrubs_the_environment(jail: Jail) -> None
     assert beat.read_text() == last
 
 
-@pytest.fixture(scope="module")
-def ordinary() -> tuple[int, str]:
-    """A user without rights, and an interpreter that it may start."""
-    if os.getuid() != 0:
-        return os.getuid(), sys.executable
-    for python in (system.interpreter(), "/usr/bin/python3"):
-        try:
-            test = [python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"]
-            if subprocess.run(test, user=65534, group=65534, extra_groups=[], check=False).returncode == 0:
-                return 65534, python
-        except OSError:
-            continue
-    pytest.fail("no Python >= 3.11 here can be started by another user than root")
-
-
-def test_an_ordinary_user_has_the_same_walls(
-    ordinary: tuple[int, str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    user, python = ordinary
+def test_an_ordinary_user_has_the_same_walls() -> None:
+    user, python = ordinary_user()
     folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
     try:
         for name in ("inputs", "outputs", "secret", "code"):

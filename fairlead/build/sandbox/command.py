@@ -25,11 +25,19 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True)
 class Bind:
-    """One file or folder of the host, seen at `dest` inside; read-only unless `writable`."""
+    """One file or folder of the host, seen at `dest` inside; read-only unless `writable`.
+
+    With `overlay` the program sees a private copy of the folder `src`: it may write anywhere in it, what it
+    writes is kept in memory and forgotten at its end, and nothing reaches `src`. Other binds may lie below
+    `dest`; places for them are made in the copy. The program owns what the owner of `src` owns in it, even
+    what others may not read; a file of another user or group it can remove, not change. What is mounted
+    somewhere in `src` is no part of it, and a folder of `src` cannot be renamed, only copied (EXDEV).
+    """
 
     src: Path
     dest: str
     writable: bool = False
+    overlay: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,9 +47,9 @@ class Command:
     `memory_bytes` bounds the address space of each process, `processes` how many there may be at once,
     `file_bytes` any one file written (the log too), `tmp_bytes` the private /tmp and /dev/shm. The program is
     ended when the disk of `stdout` has less than `keep_free` bytes left: it may be the one that fills it.
-    `root_binds` come on top of the system's own read-only folders (see `system.py`); `masks` are folders
-    among them to cover with nothing. With `record` the answer says what the program asked of the file system,
-    where the kernel lets us hear it.
+    `root_binds` come on top of the system's own read-only folders (see `system.py`), and each overlay among
+    them may take `tmp_bytes` of its own; `masks` are folders among them to cover with nothing. With `record`
+    the answer says what the program asked of the file system, where the kernel lets us hear it.
     """
 
     argv: Sequence[str]
@@ -65,8 +73,10 @@ class Command:
 
 @dataclass(frozen=True)
 class Completed:
-    """How a run ended. `code` is the exit status, or minus the number of the signal that ended the
-    program."""
+    """How a run ended. `code` is the exit status, or minus the number of the signal that ended the program.
+
+    `not_overlaid` are the `dest` of overlays that were bound read-only, for the kernel made no overlay there;
+    at level "none" those of all."""
 
     code: int
     enforced: Enforced
@@ -76,3 +86,4 @@ class Completed:
     max_rss_bytes: int = 0
     disk_full: bool = False
     asked: Asked | None = None
+    not_overlaid: tuple[str, ...] = ()

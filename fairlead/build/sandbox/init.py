@@ -14,8 +14,8 @@ root's files stay root's even if a mount were missed, /proc/sys is not writable,
 holds (the kernel exempts root). An ordinary user's program runs as that user, behind read-only mounts.
 
 Rejected: bubblewrap (a package to install, and no rlimits), `unshare(1)` (cannot map two users nor drop
-capabilities), chroot (leaves the old root mounted), an overlay file system (not available to users on older
-kernels).
+capabilities), chroot (leaves the old root mounted), an overlay file system as the root (not available to
+users on older kernels; a bind that asks for one is read-only there).
 
 A request is the path of a JSON file written by launcher.py, with the descriptors of the program's stdout and
 stderr. The answer comes back on the socket, so that a full disk can be told: {"code": exit status or minus
@@ -60,7 +60,13 @@ MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_SECUREBITS = 1, 4, 24, 28
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL = 36, 38, 47, 4
 SECUREBITS_LOCKED = 0b11101111  # no-root, no-setuid-fixup, no keep-caps, no ambient raise; each with its lock
-SYSCALLS = {"x86_64": {"pivot_root": 155, "keyctl": 250}, "aarch64": {"pivot_root": 41, "keyctl": 219}}
+AT_FDCWD, AT_EMPTY_PATH = -100, 0x1000
+OPEN_TREE_CLONE, MOVE_MOUNT_F_EMPTY_PATH, MOUNT_ATTR_IDMAP = 1, 4, 1 << 20
+NEW_SYSCALLS = {"open_tree": 428, "move_mount": 429, "mount_setattr": 442}  # the same on all machines
+SYSCALLS = {
+    "x86_64": {"pivot_root": 155, "keyctl": 250, **NEW_SYSCALLS},
+    "aarch64": {"pivot_root": 41, "keyctl": 219, **NEW_SYSCALLS},
+}
 KEYCTL_JOIN_SESSION_KEYRING = 1
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 CALLS = ANSWER = 3  # descriptor: the launcher's socket; in what it forks, the pipe for the answer
@@ -148,10 +154,14 @@ class Outer:
         if failure:
             phase, _, text = failure.partition(":")
             return {"failed": text, "phase": phase}
-        said = read_all(status_read)
+        said = json.loads(read_all(status_read) or "{}")
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        code = int(said) if said else os.waitstatus_to_exitcode(ended)
-        return {"code": code, "cpu": used.ru_utime + used.ru_stime, "rss": used.ru_maxrss * 1024}
+        return {
+            "code": os.waitstatus_to_exitcode(ended),
+            "cpu": used.ru_utime + used.ru_stime,
+            "rss": used.ru_maxrss * 1024,
+            **said,
+        }
 
 
 class Recording:
@@ -285,8 +295,9 @@ def run_first(
             signal.signal(number, signal.SIG_DFL)
         end_with_parent(status_write)
         os.close(ANSWER)
+        refused: list[str] = []
         if spec["level"] == "namespace":
-            build_root(spec)
+            refused = build_root(spec)
             drop_privileges()
             end_with_parent(status_write)  # a change of user made the kernel forget it
         set_limits(spec["limits"], spec["level"])
@@ -303,7 +314,8 @@ def run_first(
         pid, ended = os.wait()
         if pid == program:
             break
-    os.write(status_write, str(os.waitstatus_to_exitcode(ended)).encode())
+    said = {"code": os.waitstatus_to_exitcode(ended), "refused": refused}
+    os.write(status_write, json.dumps(said).encode())
     os._exit(0)
 
 
@@ -362,8 +374,9 @@ def set_limits(limits: dict[str, int | None], level: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def build_root(spec: Spec) -> None:
-    """A new root on tmpfs that holds the listed binds and nothing else, then leave the old one for good."""
+def build_root(spec: Spec) -> list[str]:
+    """A new root on tmpfs that holds the listed binds and nothing else, then leave the old one for good.
+    Returns where an overlay was asked for and only a read-only bind could be had."""
     # Not with the other namespaces: pivot_root moves the root of every process that shares this one.
     call("a new mount namespace", "unshare", ctypes.c_int(CLONE_NEWNS))
     mount("none", "/", "", MS_REC | MS_PRIVATE)
@@ -372,14 +385,22 @@ def build_root(spec: Spec) -> None:
     mount("sandbox", root, "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=16m")
     tmp = f"size={spec['limits']['tmp']}"
     bound: list[tuple[str, bool]] = []
-    for source, dest, writable in spec["binds"]:
+    overlaid: list[str] = []
+    refused: list[str] = []
+    for source, dest, kind in spec["binds"]:
         if os.path.islink(source):
             make_parents(root, dest, bound)
             os.symlink(os.readlink(source), root + dest)
             continue
-        make_mountpoint(root, dest, os.path.isdir(source), bound)
+        make_mountpoint(root, dest, os.path.isdir(source), bound, overlaid)
+        if kind == "overlay" and mount_overlay(source, root + dest, root, tmp, spec["lowers"].get(dest)):
+            overlaid.append(dest)
+            bound.append((dest, True))
+            continue
+        if kind == "overlay":
+            refused.append(dest)
         mount(source, root + dest, "", MS_BIND | MS_REC)
-        bound.append((dest, writable))
+        bound.append((dest, kind == "write"))
     mounted = mount_points()
     for dest, writable in bound:
         inside = root + dest + "/"
@@ -408,6 +429,97 @@ def build_root(spec: Spec) -> None:
     if not spec["network"]:
         raise_loopback()
     syscall("keyctl", ctypes.c_long(KEYCTL_JOIN_SESSION_KEYRING), None)
+    return refused
+
+
+def mount_overlay(source: str, target: str, root: str, size: str, lower: int | None) -> bool:
+    """A private writable copy of the folder `source` at `target`, what is written to it in memory; False
+    where the kernel makes none. `lower` is a detached mount of `source` that `lower_for` made."""
+    before, place = os.getcwd(), root + "/.overlay"
+    os.mkdir(place)
+    mount("overlay", place, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700," + size)
+    try:
+        os.chdir(place)  # paths with a comma or a colon have no place in the options
+        for name in ("lower", "upper", "work"):
+            os.mkdir(name)
+        if lower is None:
+            mount(source, "lower", "", MS_BIND)
+        else:
+            path = b"lower"
+            if syscall("move_mount", lower, b"", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) < 0:
+                return False
+        found = os.stat("lower")
+        if found.st_uid != INSIDE:
+            return False  # its files are another user's: there would be nothing to write
+        os.chown("upper", INSIDE, INSIDE)
+        os.chmod("upper", found.st_mode & 0o7777)
+        options = "lowerdir=lower,upperdir=upper,workdir=work"
+        # trusted.* attributes are not for users; a kernel too old for user.* refuses the option
+        mount("overlay", target, "overlay", MS_NOSUID | MS_NODEV, options + ",userxattr")
+        return True
+    except (OSError, SetupError):
+        return False
+    finally:
+        os.chdir(before)
+        call("leave the parts of an overlay", "umount2", os.fsencode(place), MNT_DETACH)
+        os.rmdir(place)
+
+
+def lower_for(source: str) -> int | None:
+    """As root, before the namespaces: `source` as a mount of its own in which its owner's files are those of
+    the program's user. None where that needs no mount, or none can be had (before Linux 5.12 and on some file
+    systems)."""
+    owner = os.stat(source)
+    if (owner.st_uid, owner.st_gid) == (OUTSIDE, OUTSIDE):
+        return None
+    flags = OPEN_TREE_CLONE | os.O_CLOEXEC
+    tree = syscall("open_tree", AT_FDCWD, os.fsencode(source), flags)
+    if tree < 0:
+        return None
+    ready_read, ready_write = os.pipe()
+    go_read, go_write = os.pipe()
+    holder = os.fork()
+    if holder == 0:
+        os.close(go_write)
+        end_with_parent(None)
+        if libc.unshare(ctypes.c_int(CLONE_NEWUSER)) == 0:
+            os.write(ready_write, b"x")
+            os.read(go_read, 1)
+        os._exit(0)
+    try:
+        os.close(ready_write)
+        os.close(go_read)
+        if not os.read(ready_read, 1):
+            raise OSError("no user namespace")
+        write_proc(holder, "uid_map", swapped(owner.st_uid))
+        write_proc(holder, "gid_map", swapped(owner.st_gid))
+        namespace = os.open(f"/proc/{holder}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        attributes = struct.pack("4Q", MOUNT_ATTR_IDMAP, 0, 0, namespace)
+        done = syscall(
+            "mount_setattr", tree, b"", AT_EMPTY_PATH, attributes, ctypes.c_size_t(len(attributes))
+        )
+        os.close(namespace)
+        if done < 0:
+            raise OSError("no mapped mount")
+    except OSError:
+        os.close(tree)
+        return None
+    finally:
+        os.close(ready_read)
+        os.close(go_write)
+        os.waitpid(holder, 0)
+    return tree
+
+
+def swapped(number: int) -> str:
+    """A user map in which `number` and OUTSIDE have changed places."""
+    lines, at = [], 0
+    for here, there in sorted([(number, OUTSIDE), (OUTSIDE, number)])[: 1 + (number != OUTSIDE)]:
+        if here > at:
+            lines.append(f"{at} {at} {here - at}\n")
+        lines.append(f"{here} {there} 1\n")
+        at = here + 1
+    return "".join([*lines, f"{at} {at} {0xFFFFFFFF - at}\n"])
 
 
 def forbid_more_namespaces() -> None:
@@ -427,10 +539,17 @@ def make_parents(root: str, dest: str, bound: list[tuple[str, bool]]) -> None:
         os.makedirs(root + parent, mode=0o755, exist_ok=True)
 
 
-def make_mountpoint(root: str, dest: str, folder: bool, bound: list[tuple[str, bool]]) -> None:
-    """A place to mount on. Below an earlier bind it must exist already: a source is never written to."""
+def make_mountpoint(
+    root: str, dest: str, folder: bool, bound: list[tuple[str, bool]], overlaid: list[str]
+) -> None:
+    """A place to mount on. Below an earlier bind it must exist already: a source is never written to. An
+    overlay may be."""
     path = root + dest
-    if any(dest.startswith(other + "/") for other, _ in bound):
+    around = max((other for other, _ in bound if dest.startswith(other + "/")), key=len, default="")
+    if around in overlaid:
+        make_in_overlay(root + around, dest[len(around) + 1 :], folder)
+        return
+    if around:
         if not os.path.lexists(path) or os.path.islink(path):
             raise SetupError(f"{dest} is not there to be mounted on")
         return
@@ -439,6 +558,21 @@ def make_mountpoint(root: str, dest: str, folder: bool, bound: list[tuple[str, b
         os.makedirs(path, mode=0o755, exist_ok=True)
     else:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o644))
+
+
+def make_in_overlay(at: str, dest: str, folder: bool) -> None:
+    """A place to mount on in somebody's private copy; the folders on the way are the program's own. Nothing
+    there leads astray: no link is followed."""
+    *parents, name = dest.split("/")
+    for part in [*parents, name] if folder else parents:
+        at += "/" + part
+        if not os.path.lexists(at):
+            os.mkdir(at, 0o755)
+            os.chown(at, INSIDE, INSIDE)
+        elif os.path.islink(at) or not os.path.isdir(at):
+            raise SetupError(f"{at} is no folder to be mounted on")
+    if not folder:
+        os.close(os.open(f"{at}/{name}", os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o644))
 
 
 def mount_points() -> list[str]:
@@ -614,10 +748,13 @@ class Launcher:
 
 
 def serve_one(spec: Spec) -> None:
+    spec["lowers"] = {}  # dest -> mounts made for the overlays there
     if spec["level"] == "namespace" and os.getuid() == 0:
-        for source, _, writable in spec["binds"]:
-            if writable:
+        for source, dest, kind in spec["binds"]:
+            if kind == "write":
                 os.chown(source, OUTSIDE, OUTSIDE)
+            elif kind == "overlay" and (lower := lower_for(source)) is not None:
+                spec["lowers"][dest] = lower
     os.write(ANSWER, json.dumps(Outer(spec).run()).encode())
 
 

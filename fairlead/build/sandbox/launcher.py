@@ -270,7 +270,7 @@ def _spec(command: Command, enforced: Enforced, scratch: Path) -> dict[str, obje
         "argv": list(command.argv),
         "env": dict(command.env),
         "cwd": command.cwd,
-        "binds": [[str(bind.src), bind.dest, bind.writable] for bind in binds],
+        "binds": [[str(bind.src), bind.dest, _kind(bind)] for bind in binds],
         "masks": sorted({*system.masks(), *command.masks}),
         "network": command.network,
         "hostname": "sandbox",
@@ -284,6 +284,12 @@ def _spec(command: Command, enforced: Enforced, scratch: Path) -> dict[str, obje
         },
         **_recording(command, scratch),
     }
+
+
+def _kind(bind: Bind) -> Literal["read", "write", "overlay"]:
+    if bind.overlay:
+        return "overlay"
+    return "write" if bind.writable else "read"
 
 
 def _recording(command: Command, scratch: Path) -> dict[str, object]:
@@ -336,7 +342,12 @@ def _answer(command: Command, enforced: Enforced, told: bytes, why: End, seconds
         raise MachineryError(
             f"cannot make the sandbox: {cause}", where=str(command.argv[0]), remedy=_remedy(cause)
         )
-    return Completed(said["code"], enforced, False, seconds, said["cpu"], said["rss"])
+    refused = said.get("refused", ())
+    if enforced == "none":
+        refused = [bind.dest for bind in command.root_binds if bind.overlay]
+    return Completed(
+        said["code"], enforced, False, seconds, said["cpu"], said["rss"], not_overlaid=tuple(refused)
+    )
 
 
 def _remedy(cause: str) -> str:
