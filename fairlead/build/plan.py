@@ -36,6 +36,9 @@ PATH = 2048
 ActionKind: TypeAlias = Literal["run", "write", "copy", "link_tree", "download"]
 KINDS: tuple[str, ...] = ("run", "write", "copy", "link_tree", "download")
 
+NESTING = 100
+"""How deep the lists and tables of an attribute may lie in each other: what handles them calls itself."""
+
 _TOOLCHAIN = re.compile(r"\{toolchain:([^{}\s]+)\}")
 
 

@@ -16,6 +16,7 @@ from fairlead.build.plan import (
     GEN,
     JSON,
     KINDS,
+    NESTING,
     PATH,
     SCHEMA,
     Action,
@@ -28,7 +29,6 @@ from fairlead.build.plan import (
 from fairlead.errors import UsageError
 from fairlead.store.digest import is_digest
 
-_DEPTH = 100  # of values in attributes: what is read here is encoded again, by code that calls itself
 _URL = re.compile(r"https?://[^\s\\\0]+", re.IGNORECASE)
 _LABEL = re.compile(r"[A-Za-z0-9_.-]*//[^:\s\0]*:[^:\s\0]+")
 
@@ -118,7 +118,7 @@ class _Reader:
         value = self._get(name)
         if not isinstance(value, dict):
             raise _refuse(f"{self.where}.{name}", "is not a table")
-        _json(value, f"{self.where}.{name}", _DEPTH)
+        _json(value, f"{self.where}.{name}", NESTING + 1)  # and the table itself
         return value
 
     def items(self, name: str) -> Iterable[_Reader]:
@@ -153,7 +153,7 @@ def _text(value: object, where: str) -> str:
 
 
 def _json(value: Any, where: str, depth: int) -> None:
-    if not depth:
+    if not depth and isinstance(value, dict | list):
         raise _refuse(where, "is nested too deep")
     if isinstance(value, dict):
         for key, item in value.items():

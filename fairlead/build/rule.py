@@ -12,6 +12,7 @@ from fairlead.build.attrs import ATTRS, Attr, DepRef, Place, SourceRef, referenc
 from fairlead.build.dialect.fault import PREFIX, DialectError
 from fairlead.build.dialect.values import List, Native, type_name
 from fairlead.build.label import Label, check_name
+from fairlead.build.plan import NESTING
 from fairlead.errors import FairleadError, did_you_mean
 
 
@@ -149,13 +150,36 @@ class Rule(Native):
                 )
             value = kind._default
         try:
-            return kind._coerce(value, package)
+            made = kind._coerce(value, package)
+            if type(made) in _NESTS:
+                check_nesting(made)
+            return made
         except FairleadError as error:
             error.what = f"the attribute {name!r} of {label}: {error.what}"
             raise
+        except RecursionError:
+            raise DialectError(f"the attribute {name!r} of {label}: {_TOO_DEEP}", remedy=_FLATTER) from None
 
     def __str__(self) -> str:
         return f"<rule {self._name}>"
+
+
+_NESTS = (list, tuple, dict)
+_TOO_DEEP = f"its value is nested deeper than {NESTING} lists and dicts"
+_FLATTER = "make it flatter"
+
+
+def check_nesting(value: Any) -> None:
+    """Raise if lists, tuples and dicts lie in each other deeper than a plan holds them."""
+    level: list[Any] = [value]
+    for _ in range(NESTING):
+        below: list[Any] = []
+        for one in level:
+            below += [item for item in (one.values() if type(one) is dict else one) if type(item) in _NESTS]
+        if not below:
+            return
+        level = below
+    raise DialectError(_TOO_DEEP, remedy=_FLATTER)
 
 
 def _call_place() -> str:

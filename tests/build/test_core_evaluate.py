@@ -688,3 +688,22 @@ r = rule(impl = _impl, attrs = {})
 """
     made = plan(write(tmp_path, {"r.bzl": text, "BUCK": "load(':r.bzl', 'r')\nr(name = 'a')"}))
     assert " at 0x" not in (made.actions[0].content or "")
+
+
+def test_in_a_large_project_a_package_that_was_meant_is_looked_for_beside_what_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlead.build.evaluate._PACKAGES", 3)
+    files = {f"lib/part{number}/core/BUCK": "" for number in range(9)}
+    write(tmp_path, {"BUCK": "", "docs/x.md": "", **files})
+    for asked, meant in (
+        ("//lib/prt7/core:x", "//lib/part7/core:"),
+        ("//lib/part7/cor:x", "//lib/part7/core:"),
+        ("//lab/part7/core:x", "//lib/part7/core:"),
+    ):
+        with pytest.raises(UsageError) as error:
+            plan(tmp_path, asked)
+        assert meant in error.value.remedy
+    with pytest.raises(UsageError) as error:
+        plan(tmp_path, "//lib/part7/cor/...")
+    assert "//lib/part7/core/..." in error.value.remedy

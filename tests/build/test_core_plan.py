@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.build.plan import Plan
+from fairlead.build.plan import NESTING, Plan
 from fairlead.errors import UsageError
 from tests.build.project import plan, write
 
@@ -186,5 +186,40 @@ def test_nesting_without_an_end(whole: Plan) -> None:
     for _ in range(5000):
         inner = [inner]
     by_label(document, "//:t")["attrs"]["x"] = inner
+    with pytest.raises(UsageError, match="nested too deep"):
+        Plan.from_json(document)
+
+
+NESTS = """\
+def _held(ctx):
+    return [DefaultInfo()]
+
+held = rule(impl = _held, attrs = {"value": attrs.any()})
+
+def nest(depth, table):
+    value = 1
+    for _ in range(depth):
+        value = {"a": value} if table else [value]
+    return value
+"""
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_the_deepest_attribute_is_the_same_where_it_is_declared_and_where_a_plan_is_read(
+    tmp_path: Path, table: bool
+) -> None:
+    def declare(depth: int) -> Path:
+        buck = f"load('//:nest.bzl', 'held', 'nest')\nheld(name = 'x', value = nest({depth}, {table}))\n"
+        return write(tmp_path, {"nest.bzl": NESTS, "BUCK": buck})
+
+    made = plan(declare(NESTING))
+    assert Plan.decode(made.encode()) == made
+    for depth in (NESTING + 1, 300, 20_000):
+        with pytest.raises(UsageError, match=f"'value' of //:x.* deeper than {NESTING} lists") as error:
+            plan(declare(depth))
+        assert "BUCK:2" in error.value.where and error.value.remedy
+    document: Any = copy.deepcopy(made.to_json())
+    attrs = by_label(document, "//:x")["attrs"]
+    attrs["value"] = {"a": attrs["value"]} if table else [attrs["value"]]
     with pytest.raises(UsageError, match="nested too deep"):
         Plan.from_json(document)
