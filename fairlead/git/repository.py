@@ -13,7 +13,17 @@ from pathlib import Path
 from fairlead.errors import MachineryError, UsageError
 from fairlead.git import command
 from fairlead.git.command import Completed
-from fairlead.git.objects import NO_OBJECT, Change, Commit, Entry, Merge, Person, parse_commit
+from fairlead.git.objects import (
+    GITLINK,
+    NO_MODE,
+    NO_OBJECT,
+    Change,
+    Commit,
+    Entry,
+    Merge,
+    Person,
+    parse_commit,
+)
 
 _OID = re.compile(r"^[0-9a-f]{40}([0-9a-f]{24})?$")
 _NOBODY = Person("fairlead", "fairlead@localhost", 0, "+0000")
@@ -220,6 +230,25 @@ class Repo:
         if shown is None or shown.count(b"\n") > _MOST_LINES:
             return self.run(*_pure_patch(1), *words, env=_NO_ATTRIBUTES).out
         return shown
+
+    def counts(self, old: str, new: str) -> tuple[int, int, int]:
+        """Files touched, lines added and lines removed between two commits or trees, for lists.
+
+        Lines are counted where `patch` would show them: comparing two files of 100 MB takes git ten seconds,
+        and a list waits for all of its rows.
+        """
+        found = self.changes(old, new)
+        blobs = {blob for c in found for blob, mode in ((c.old_blob, c.old_mode), (c.new_blob, c.new_mode))
+                 if mode not in (NO_MODE, GITLINK)}  # fmt: skip
+        sizes = [size for size in self.sizes(blobs).values() if size < _LARGEST_FILE]
+        largest = _LARGEST_FILE if sum(sizes) <= 2 * _LONGEST_PATCH else 1
+        words = ("diff-tree", "-r", "--numstat", "--no-renames", "--no-ext-diff", "--no-textconv", old, new)
+        added = removed = 0
+        for row in self.run(*_pure_patch(largest), *words, env=_NO_ATTRIBUTES).out.splitlines():
+            plus, minus = row.split(b"\t", 2)[:2]
+            added += int(plus) if plus.isdigit() else 0
+            removed += int(minus) if minus.isdigit() else 0
+        return len(found), added, removed
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether `new` has `old` in its history (or is it)."""

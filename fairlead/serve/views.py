@@ -253,6 +253,15 @@ class Composer:
 
 
 @dataclass(frozen=True)
+class Raw:
+    """A link to a file as it is, where the page has no lines of it."""
+
+    label: str
+    url: str
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
 class FileDiff:
     """One file of a change."""
 
@@ -264,6 +273,7 @@ class FileDiff:
     removed: int
     chunks: Sequence[Sequence[Row]] = ()  # at most 200 rows each, so the browser may skip those out of sight
     notes: Sequence[str] = ()  # "mode 100644 to 100755", "binary file, 4 KB to 5 KB"
+    raw: Sequence[Raw] = ()  # before and after, of a file without lines
     threads: Sequence[Post] = ()  # inline threads that have no line any more
     deferred: str = ""  # address that shows this file, when it is too large to show unasked
 

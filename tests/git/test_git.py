@@ -211,6 +211,18 @@ def test_changed_paths_are_counted_as_git_lists_them(repo: Repo) -> None:
             measure.paths("1" * 40, trees[0], 100)
 
 
+def test_lines_are_counted_where_a_patch_shows_them(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = commit(repo, "first", a="a\n" * 10, b="b\n", gone="x\n")
+    (repo.path / "gone").unlink()
+    second = commit(repo, "second", a="A\n" * 12, b="B\n", new="x\ny\n")
+    assert repo.counts(first, second) == (4, 12 + 1 + 2, 10 + 1 + 1)
+    assert repo.counts(first, first) == (0, 0, 0)
+    monkeypatch.setattr(repository, "_LARGEST_FILE", 20)
+    assert repo.counts(first, second) == (4, 3, 2)
+    monkeypatch.setattr(repository, "_LONGEST_PATCH", 2)
+    assert repo.counts(first, second) == (4, 0, 0)
+
+
 def test_a_patch_is_never_longer_than_can_be_read(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
     first = commit(repo, "one", small="a\n", large="a\n" * 30)
     second = commit(repo, "two", small="b\n", large="b\n" * 30)

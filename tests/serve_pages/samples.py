@@ -262,6 +262,19 @@ def diff_page(**more: object) -> views.DiffPage:
                 ),
             ),
             views.FileDiff(
+                "f5",
+                "data/map.bin",
+                "data/map.bin",
+                "changed",
+                0,
+                0,
+                notes=("a binary file, or too large to show: its lines are not on this page",),
+                raw=(
+                    views.Raw("as it was", "/raw?side=old", 4_000),
+                    views.Raw("as it is now", "/raw", 98_000_000),
+                ),
+            ),
+            views.FileDiff(
                 "f3", "scripts/check", "scripts/check", "mode", 0, 0, notes=("mode 100644 to 100755",)
             ),
             views.FileDiff("f4", "example/old.py", "", "removed", 0, 2400, deferred="?show=f4#f4"),

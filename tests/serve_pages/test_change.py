@@ -77,7 +77,7 @@ def show(
 ) -> list[views.FileDiff]:
     files = change.files_of(tree.repo, version)
     words = change.Text(tree.repo, Highlighter(patience=30), files)
-    return change.show(files, words, threads.get("threads", {}), asked or change.Asked(), "/D1/v1")  # type: ignore[arg-type]
+    return change.show(files, words, threads.get("threads", {}), asked or change.Asked(), "/D1/v1", {})  # type: ignore[arg-type]
 
 
 def flat(file: views.FileDiff) -> list[views.Row]:
@@ -122,7 +122,7 @@ def test_every_kind_of_change_says_what_it_is(tree: Tree) -> None:
     }  # fmt: skip
     assert found["new name"].notes == ("moved without a change of its lines",)
     assert found["run"].notes == ("mode 100644 to 100755",)
-    assert found["bin"].notes == ("a binary file, or too much to show: its lines are not on this page",)
+    assert found["bin"].notes == ("a binary file, or too large to show: its lines are not on this page",)
     assert found["empty"].notes == ("an empty file",)
 
 

@@ -324,3 +324,31 @@ def test_a_commit_page_says_a_name_once_where_commit_and_account_agree(house: Ho
     pushed = house.commit("Say fifty", {"a.py": CODE.replace("x + 5", "x + 50")})
     house.push()
     assert "the commit says" not in words(house.browser().page(f"/commits/{pushed}"))
+
+
+def test_a_file_too_large_to_show_has_a_link_to_its_bytes(house: House) -> None:
+    line = "a line of a large file, which no page shows\n"
+    house.commit("Lay the ground", {"large.txt": line, "b.bin": b"\0\1"})
+    house.push("refs/heads/main")
+    large = line * 100_000
+    house.commit("Grow", {"large.txt": large, "b.bin": b"\0\1\2", "sub/gone <b>.html": b"\0<script>"})
+    house.push()
+    reviewer = house.browser()
+    page = reviewer.page("/D1")
+    assert "Raw file: as it was (44 bytes), as it is now (4.4 MB)" in words(page) and len(page) < 100_000
+    links = re.findall(r'href="(/D1/v1/raw/f[0-9a-f]{8}(?:\?side=old)?)"', page)
+    got = {link: reviewer.get(link) for link in links}
+    assert {answer.status_code for answer in got.values()} == {200}
+    texts = [a.text for a in got.values() if a.headers["content-type"].startswith("text/")]
+    assert sorted(texts) == [line, large]
+    for answer in got.values():
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+        assert int(answer.headers["content-length"]) == len(answer.content)
+        shown = answer.headers["content-disposition"].split(";")[0]
+        assert shown == ("attachment" if b"\0" in answer.content else "inline")
+    assert any("sub" not in a.headers["content-disposition"] and "gone%20%3Cb%3E.html" in
+               a.headers["content-disposition"] for a in got.values())  # fmt: skip
+    for path in ("/D1/v1/raw/f00000000", "/D1/v2/raw/" + links[0].rpartition("/")[2], "/D9/v1/raw/f00000000"):
+        assert reviewer.get(path).status_code == 404
+    assert house.browser(None).get(links[0]).status_code == 303

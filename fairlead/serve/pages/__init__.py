@@ -2,8 +2,8 @@
 
     routes(state) -> all routes of the pages, the last of which answers every address that nothing else does
 
-One file a page: `feed`, `diff` (with `change` and `conversation`), `queue`, `commit`, `log`, `sign_in`.
-`site` is what they share, `render` the templates and static files.  Templates get view models
+One file a page: `feed`, `diff` (with `change`, `conversation` and `raw`), `queue`, `commit`, `log`,
+`sign_in`.  `site` is what they share, `render` the templates and static files.  Templates get view models
 (`fairlead.serve.views`) and nothing else.  Live pages are the same pages asked for again: `static/page.js`
 compares the fresh page with what is shown when the event stream says that something happened.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Route
 
-from fairlead.serve.pages import commit, diff, feed, log, queue, render, sign_in
+from fairlead.serve.pages import commit, diff, feed, log, queue, raw, render, sign_in
 from fairlead.serve.pages.site import Site
 from fairlead.serve.state import State
 
@@ -26,6 +26,7 @@ def routes(state: State) -> list[BaseRoute]:
         site.route("/", feed.show),
         site.route("/D{number}", diff.show),
         site.route("/D{number}/v{n}", diff.show),
+        site.route("/D{number}/v{n}/raw/{key}", raw.show),
         site.route("/D{number}/posts", diff.say, "POST"),
         site.route("/D{number}/threads", diff.settle, "POST"),
         site.route("/D{number}/land", diff.land, "POST"),

@@ -57,15 +57,7 @@ def files_of(repo: Repo, version: Version) -> tuple[hunks.FileDiff, ...]:
 
 @lru_cache(maxsize=4096)
 def _count(where: Path, parent: str, commit: str) -> views.Count:
-    out = Repo(where).run("diff-tree", "-r", "--numstat", "--no-renames", parent, commit).out
-    files = added = removed = 0
-    for row in out.splitlines():
-        plus, _, rest = row.partition(b"\t")
-        minus = rest.partition(b"\t")[0]
-        files += 1
-        added += int(plus) if plus.isdigit() else 0
-        removed += int(minus) if minus.isdigit() else 0
-    return views.Count(files, added, removed)
+    return views.Count(*Repo(where).counts(parent, commit))
 
 
 def count_of(repo: Repo, version: Version) -> views.Count:
@@ -138,8 +130,12 @@ def show(
     threads: Mapping[Spot, Sequence[views.Post]],
     asked: Asked,
     link: str,
+    sizes: Mapping[str, int],
 ) -> list[views.FileDiff]:
-    """The files as views; `threads` stand at (path, side, line), and `link` is the page's own address."""
+    """The files as views; `threads` stand at (path, side, line), and `link` is the page's own address.
+
+    `sizes` are those of the blobs that `unshown` names.
+    """
     composer = asked.composer(files)
     left = MOST_LINES
     out = []
@@ -161,6 +157,7 @@ def show(
                 removed=file.removed,
                 chunks=tuple(tuple(rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)),
                 notes=tuple(_notes(file)),
+                raw=tuple(_raw(file, f"{link}/raw/{key}", sizes)) if file.binary else (),
                 threads=tuple(post for posts in homeless.values() for post in posts),
                 deferred=f"{link}?show={key}#{key}" if deferred else "",
             )
@@ -184,9 +181,22 @@ def _notes(file: hunks.FileDiff) -> Iterable[str]:
     if file.submodule:
         yield "a submodule: what changes is the commit it pins"
     if file.binary:
-        yield "a binary file, or too much to show: its lines are not on this page"
+        yield "a binary file, or too large to show: its lines are not on this page"
     if file.status in ("added", "deleted") and not file.hunks and not file.binary:
         yield "an empty file"
+
+
+def unshown(files: Iterable[hunks.FileDiff]) -> list[str]:
+    """The blobs of which a page has no lines."""
+    blobs = (blob for file in files if file.binary for blob in (file.old_blob, file.new_blob))
+    return [blob for blob in blobs if blob.strip("0")]
+
+
+def _raw(file: hunks.FileDiff, link: str, sizes: Mapping[str, int]) -> Iterable[views.Raw]:
+    if file.old_blob in sizes:
+        yield views.Raw("as it was", f"{link}?side=old", sizes[file.old_blob])
+    if file.new_blob in sizes:
+        yield views.Raw("as it is now", link, sizes[file.new_blob])
 
 
 def _rows(

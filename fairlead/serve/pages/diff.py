@@ -84,7 +84,9 @@ def _page(
         stack=stack,
         thread=thread,
         reviewers=reviewers,
-        files=change.show(files, text, placed, asked, f"/D{diff.number}/v{n}"),
+        files=change.show(
+            files, text, placed, asked, f"/D{diff.number}/v{n}", repo.sizes(change.unshown(files))
+        ),
         lost=lost,
         count=views.Count(len(files), sum(f.added for f in files), sum(f.removed for f in files)),
         land=land,
