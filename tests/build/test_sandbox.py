@@ -6,7 +6,6 @@ one.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
@@ -518,36 +517,6 @@ def test_a_full_folder_of_our_own_is_said_so(tmp_path: Path) -> None:
             sandbox.run(command)
         assert caught.value.remedy
         assert [path.name for path in disk.iterdir() if path.name.startswith(".sandbox")] == []
-
-
-def test_refused_namespaces_are_an_error_when_asked_for_and_none_when_not(tmp_path: Path) -> None:
-    """In a user namespace that allows no further ones, as in many containers."""
-    code = f"""
-import json, sys; sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from fairlead.build import sandbox
-from fairlead.build.sandbox import Command
-from fairlead.errors import MachineryError
-def go(level):
-    try:
-        done = sandbox.run(Command(["/bin/sh", "-c", "exit 5"], {{"PATH": "/usr/bin:/bin"}}, "/",
-                                   Path({str(tmp_path / "log")!r}), level=level))
-        return [done.code, done.enforced]
-    except MachineryError as error:
-        return [error.what, error.remedy]
-print(json.dumps({{level: go(level) for level in ("auto", "none", "namespace")}}))
-"""
-    line = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
-    done = subprocess.run(
-        ["unshare", "-Ur", "sh", "-c", line, "sh", sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    said = json.loads(done.stdout)
-    assert said["auto"] == said["none"] == [5, "none"]
-    assert "refuses the namespaces" in said["namespace"][0]
-    assert "--sandbox none" in said["namespace"][1]
 
 
 def test_level_none_ends_the_tree_and_scrubs_the_environment(jail: Jail) -> None:

@@ -2,16 +2,17 @@
 
 `run(Command)` is all that callers need. `init.py` is the program that makes the sandbox from inside;
 `launcher.py` starts it; `system.py` lists what of the host every program may read; `command.py` holds the
-values.
+values; `landlock.py` and `filter.py` are what the kernel refuses by other means than namespaces.
 
-Level "namespace" is Linux's user, mount, process, network, IPC and host name namespaces. Level "none" still
+Level "namespace" is Linux's user, mount, process, network, IPC and host name namespaces. Level "landlock"
+holds a program to the files that are bound, at their own paths, and gives it no network. Level "none" still
 gives a clean environment, limits, no new privileges, and the end of the whole process tree; it hides
 nothing.
 """
 
 from __future__ import annotations
 
-from fairlead.build.sandbox.command import MIB, Bind, Command, Completed, Enforced, Requested
+from fairlead.build.sandbox.command import MIB, Bind, Command, Completed, Enforced, Requested, at_least
 from fairlead.build.sandbox.launcher import enforcement, refusal, run
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Completed",
     "Enforced",
     "Requested",
+    "at_least",
     "enforcement",
     "refusal",
     "run",

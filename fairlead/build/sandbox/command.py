@@ -14,11 +14,14 @@ from typing import Literal
 
 from fairlead.build.record.asked import Asked
 
-Requested = Literal["auto", "namespace", "none"]
-"""What a user may ask for: `auto` takes namespaces where the kernel grants them and says so where not."""
+Requested = Literal["auto", "namespace", "landlock", "none"]
+"""What a user may ask for: `auto` takes the strongest that the kernel grants."""
 
-Enforced = Literal["namespace", "none"]
-"""What a run really had. (`landlock` is a name reserved for a level between the two.)"""
+Enforced = Literal["namespace", "landlock", "none"]
+"""What a run really had."""
+
+LEVELS: tuple[Enforced, ...] = ("none", "landlock", "namespace")
+"""Weakest first."""
 
 MIB = 1024 * 1024
 
@@ -87,3 +90,8 @@ class Completed:
     disk_full: bool = False
     asked: Asked | None = None
     not_overlaid: tuple[str, ...] = ()
+
+
+def at_least(had: str, wanted: Enforced) -> bool:
+    """Whether a run at level `had` was confined as closely as `wanted`; never, at an unknown level."""
+    return had in LEVELS[LEVELS.index(wanted) :]

@@ -73,6 +73,9 @@ CALLS = ANSWER = 3  # descriptor: the launcher's socket; in what it forks, the p
 INSIDE = 1000  # user and group number of the program inside
 OUTSIDE = 65432  # the host number of it when we are root: nobody's, and not "nobody", which owns things
 
+WALLS: dict[str, Any] = {}
+"""The modules filter and landlock, which `main` loads by their paths."""
+
 libc = ctypes.CDLL(None, use_errno=True)
 if sys.platform == "linux":
     libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
@@ -149,7 +152,7 @@ class Outer:
         failure = read_all(error_read).decode("utf-8", "replace")
         _, ended = os.waitpid(self.child, 0)
         self.child = 0
-        if self.spec["level"] == "none":
+        if self.spec["level"] != "namespace":
             kill_descendants()
         if failure:
             phase, _, text = failure.partition(":")
@@ -261,7 +264,8 @@ def write_proc(pid: int, name: str, text: str) -> None:
 
 
 def kill_descendants() -> None:
-    """Level none: end what the program left behind. Orphans come to us because we are their subreaper."""
+    """Without a process namespace: end what the program left behind. Orphans come to us because we are their
+    subreaper."""
     if sys.platform != "linux":
         return
     while True:
@@ -334,10 +338,12 @@ def end_with_parent(pipe: int | None) -> None:
 def start_program(spec: Spec, error_write: int, recording: Recording | None) -> NoReturn:
     try:
         os.setsid()  # `kill 0` inside must not reach the processes outside
-        if spec["level"] == "none":
+        if spec["level"] != "namespace":
             end_with_parent(None)
         if sys.platform == "linux":
             libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+            if spec["level"] != "namespace":
+                hold(spec, error_write)
         os.umask(0o022)
         os.chdir(spec["cwd"])
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
@@ -349,6 +355,20 @@ def start_program(spec: Spec, error_write: int, recording: Recording | None) -> 
         os.write(error_write, f"exec:{spec['argv'][0]}: {error.strerror}".encode())
     finally:
         os._exit(127)
+
+
+def hold(spec: Spec, error_write: int) -> None:
+    """Where no namespace hides anything: what the kernel refuses to the program all the same."""
+    try:
+        if spec["level"] == "landlock":
+            binds = [(source, kind == "write") for source, _, kind in spec["binds"]]
+            WALLS["landlock"].restrict(binds, spec["masks"], network=spec["network"])
+            WALLS["landlock"].drop_capabilities()
+        WALLS["filter"].install(spec["level"], network=spec["network"])
+    except OSError as error:
+        if spec["level"] == "landlock":
+            os.write(error_write, f"setup:{error.strerror}".encode())
+            os._exit(127)
 
 
 def set_limits(limits: dict[str, int | None], level: str) -> None:
@@ -758,12 +778,31 @@ def serve_one(spec: Spec) -> None:
     os.write(ANSWER, json.dumps(Outer(spec).run()).encode())
 
 
+def load_walls(paths: list[str]) -> None:
+    """The files filter.py and landlock.py, once; the launcher itself goes under the filter that all share."""
+    from importlib.machinery import SourceFileLoader
+
+    for path in paths:
+        name = os.path.basename(path).removesuffix(".py")
+        module: Any = type(sys)(name)
+        code = SourceFileLoader(name, path).get_code(name)
+        assert code is not None
+        exec(code, module.__dict__)
+        WALLS[name] = module
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    try:
+        WALLS["filter"].install("launcher")
+    except OSError:  # it is a second layer
+        pass
+
+
 def main() -> None:
     os.set_inheritable(CALLS, False)
     os.umask(0o022)  # the program's user must get through the folders that are made for it
     os.closerange(CALLS + 1, 1 << 20)  # whatever the caller's own parent left open
     if sys.platform == "linux":
         libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)  # no program looks into what will start the next one
+        load_walls(sys.argv[1:])
     with socket.socket(fileno=CALLS) as calls:
         Launcher(calls).serve()
 

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fairlead.build.record.asked import Asked
-from fairlead.build.sandbox import system
+from fairlead.build.sandbox import landlock, system
 from fairlead.build.sandbox.command import Bind, Command, Completed, Enforced, Requested
 from fairlead.errors import MachineryError, UsageError
 from fairlead.store import atomic
@@ -58,16 +58,25 @@ def enforcement(requested: Requested) -> Enforced:
     """The level that `requested` means on this machine; MachineryError if it asks for more than there is."""
     if requested == "none":
         return "none"
+    if requested == "landlock":
+        if why := _landlock_refused():
+            raise MachineryError(
+                f"this machine cannot hold programs by Landlock: {why}",
+                where="sandbox level landlock",
+                remedy="it takes Linux 6.2 with Landlock among its security modules; choose another level",
+            )
+        return "landlock"
     refused = _namespaces_refused()
     if not refused:
         return "namespace"
     if requested == "auto":
-        return "none"
+        return "none" if _landlock_refused() else "landlock"
     raise MachineryError(
         f"this machine refuses the namespaces that a sandbox is made of: {refused}",
         where="sandbox level namespace",
         remedy="allow unprivileged user namespaces (sysctl user.max_user_namespaces, and "
-        "kernel.apparmor_restrict_unprivileged_userns on Ubuntu), or ask for --sandbox none",
+        "kernel.apparmor_restrict_unprivileged_userns on Ubuntu), or ask for --sandbox "
+        + ("none" if _landlock_refused() else "landlock"),
     )
 
 
@@ -78,22 +87,30 @@ def refusal() -> str:
 
 @functools.cache
 def _namespaces_refused() -> str:
-    """Try the whole sandbox once with `true`: the only answer that counts is the kernel's."""
+    return _refused("namespace")
+
+
+@functools.cache
+def _landlock_refused() -> str:
+    return landlock.refusal() or _refused("landlock")
+
+
+def _refused(level: Enforced) -> str:
+    """Try the whole sandbox once with a shell that does nothing: the only answer that counts is the
+    kernel's."""
     if sys.platform != "linux":
-        return "they exist on Linux only"
+        return "it exists on Linux only"
     with tempfile.TemporaryDirectory(prefix="fairlead-probe-") as folder:
-        probe = Command(
-            ["/bin/sh", "-c", ":"], {}, "/", Path(folder) / "log", level="namespace", wall_seconds=60
-        )
+        probe = Command(["/bin/sh", "-c", ":"], {}, "/", Path(folder) / "log", level=level, wall_seconds=60)
         try:
-            done = _run(probe, "namespace", Path(folder), None)
+            done = _run(probe, level, Path(folder), None)
         except (MachineryError, UsageError) as error:
             return error.what.removeprefix("cannot make the sandbox: ")
         return "" if done.code == 0 else f"a trial run ended with {done.code}"
 
 
 def _scratch(command: Command, enforced: Enforced) -> Path:
-    if enforced == "none" and not os.path.isdir(command.cwd):
+    if enforced != "namespace" and not os.path.isdir(command.cwd):
         raise MachineryError("the folder to run in is not there", where=command.cwd)
     try:
         return Path(tempfile.mkdtemp(prefix=".sandbox-", dir=command.stdout.parent))
@@ -147,7 +164,9 @@ class _Launcher:
     def __init__(self, scratch: Path) -> None:
         self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         python = system.interpreter()
-        argv = [python, "-I", "-S", "-E", str(_as_file("fairlead.build.sandbox", "init.py", scratch))]
+        files = ("init.py", "filter.py", "landlock.py")
+        parts = [str(_as_file("fairlead.build.sandbox", name, scratch)) for name in files]
+        argv = [python, "-I", "-S", "-E", *parts]
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -262,7 +281,10 @@ def _as_file(package: str, name: str, scratch: Path) -> Path:
 
 
 def _spec(command: Command, enforced: Enforced, scratch: Path) -> dict[str, object]:
-    binds = _ordered([*system.binds(), *command.root_binds]) if enforced == "namespace" else []
+    binds = _ordered([*system.binds(), *command.root_binds]) if enforced != "none" else []
+    if enforced == "landlock":  # paths are those outside; a program may open its own output again
+        logs = [log for log in (command.stdout, command.stderr) if log is not None]
+        binds += [Bind(log, str(log), writable=True) for log in logs]
     if command.network and enforced == "namespace":
         binds += [Bind(Path("/etc/resolv.conf"), "/etc/resolv.conf")]
     return {
@@ -343,7 +365,7 @@ def _answer(command: Command, enforced: Enforced, told: bytes, why: End, seconds
             f"cannot make the sandbox: {cause}", where=str(command.argv[0]), remedy=_remedy(cause)
         )
     refused = said.get("refused", ())
-    if enforced == "none":
+    if enforced != "namespace":
         refused = [bind.dest for bind in command.root_binds if bind.overlay]
     return Completed(
         said["code"], enforced, False, seconds, said["cpu"], said["rss"], not_overlaid=tuple(refused)
