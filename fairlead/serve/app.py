@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
 from fairlead.serve import api, artifacts, gitserver, landing, receive, trunk
+from fairlead.serve.pace import Paced
 from fairlead.serve.pushes import Pushes
 from fairlead.serve.records import diffs
 from fairlead.serve.reply import NotFound, refusal
@@ -87,6 +88,7 @@ def create(state: State, *, pages: Sequence[BaseRoute] = (), queue: bool = True)
     ]
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: missing})
     app.add_middleware(_Headers)
+    app.add_middleware(Paced, state.limits)
     return app
 
 

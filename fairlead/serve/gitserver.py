@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import threading
 import zlib
@@ -32,7 +33,7 @@ from fairlead.serve import auth
 from fairlead.serve.pushes import Push, Pushes
 from fairlead.serve.records import diffs
 from fairlead.serve.records.values import Hosted, Person
-from fairlead.serve.reply import Forbidden, NotFound, NotSignedIn, log, refusal
+from fairlead.serve.reply import Forbidden, NotFound, NotSignedIn, TooSlow, log, refusal
 from fairlead.serve.state import State
 from fairlead.store import atomic
 
@@ -42,7 +43,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _CHUNK = 64 << 10
 _AT_ONCE = 24  # git processes; each takes up to two threads
-_SILENCE = 300.0  # seconds without a byte from the client before it is given up
 _ROUTE = re.compile(r"/([A-Za-z0-9][A-Za-z0-9._-]*?)(?:\.git)?/(info/refs|git-upload-pack|git-receive-pack)")
 _HIDDEN = ("refs/diffs/", "refs/queue/")
 
@@ -216,7 +216,7 @@ class GitServer:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._feed, process.stdin, first, body)
-                await self._answer(process.stdout, body, send)
+                await self._answer(process, body, send, reads=not push)
         finally:
             with anyio.CancelScope(shield=True):
                 code = await anyio.to_thread.run_sync(_end, process, limiter=self._threads)
@@ -241,8 +241,15 @@ class GitServer:
         with contextlib.suppress(OSError):
             pipe.close()
 
-    async def _answer(self, pipe: IO[bytes], body: _Body, send: Send) -> None:
-        """Pass git's answer to the client; if the client has gone, read the rest so that git can finish."""
+    async def _answer(
+        self, process: subprocess.Popen[bytes], body: _Body, send: Send, *, reads: bool
+    ) -> None:
+        """Pass git's answer to the client; if the client has gone, read the rest so that git can finish.
+
+        A client that takes its answer too slowly has gone too. What only `reads` is ended then.
+        """
+        pipe = process.stdout
+        assert pipe is not None
         head = b""
         while b"\r\n\r\n" not in head and len(head) < _CHUNK:
             chunk = await self._read(pipe)
@@ -259,7 +266,12 @@ class GitServer:
         chunk = rest
         while True:
             if chunk and not body.gone:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                try:
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                except TooSlow:
+                    body.gone = True
+                    if reads:
+                        os.killpg(process.pid, signal.SIGKILL)
             chunk = await self._read(pipe)
             if not chunk:
                 break
@@ -280,9 +292,10 @@ class _Body:
     async def next(self) -> bytes:
         if self.ended:
             return b""
-        message: MutableMapping[str, Any] = {"type": "http.disconnect"}
-        with anyio.move_on_after(_SILENCE):
+        try:
             message = await self._receive()
+        except TooSlow:
+            message = {"type": "http.disconnect"}
         if message["type"] != "http.request":
             self.ended = self.gone = True
             return b""

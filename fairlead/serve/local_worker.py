@@ -106,8 +106,8 @@ class LocalWorker:
         return next(name for name in free if name not in taken)
 
     def _sandbox(self) -> str:
-        """Without walls only where the repository's own setting counts such verdicts."""
-        return "none" if self._state.settings.enforcement == "none" else "namespace"
+        """With weaker walls, or none, only where the repository's own setting counts such verdicts."""
+        return self._state.settings.enforcement
 
     def _environment(self) -> dict[str, str]:
         env = {

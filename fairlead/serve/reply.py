@@ -32,6 +32,10 @@ class TooLarge(UsageError):
     """More bytes than the server takes."""
 
 
+class TooSlow(UsageError):
+    """The client kept the server waiting for longer than it waits."""
+
+
 def status_of(error: FairleadError) -> int:
     """The HTTP status of an error."""
     if isinstance(error, NotSignedIn):
@@ -42,6 +46,8 @@ def status_of(error: FairleadError) -> int:
         return 404
     if isinstance(error, TooLarge):
         return 413
+    if isinstance(error, TooSlow):
+        return 408
     if isinstance(error, MachineryError):
         full = "disk is full" in error.what or "No space left" in error.what
         return 507 if full else 503

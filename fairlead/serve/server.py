@@ -20,6 +20,7 @@ import uvicorn
 
 from fairlead.errors import MachineryError, UsageError
 from fairlead.serve import app as application
+from fairlead.serve.connection import Connection
 from fairlead.serve.pages import routes as page_routes
 from fairlead.serve.state import Limits, State, open_state
 from fairlead.ship.values import Settings
@@ -106,6 +107,7 @@ def _serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        http=Connection,
         ws="none",
         lifespan="on",
         timeout_graceful_shutdown=_GRACE,

@@ -45,7 +45,7 @@ _THREADS = 8  # for database and git work; git transport has its own
 
 @dataclass(frozen=True)
 class Limits:
-    """What a person or a worker may send.  Bytes, unless said otherwise."""
+    """What a person or a worker may send, and how slowly.  Bytes, unless said otherwise."""
 
     push: int = 1 << 30  # one pack
     stack: int = 100  # commits in one push
@@ -55,6 +55,8 @@ class Limits:
     log: int = 64 << 20  # one log
     artifact: int = 4 << 30  # one published file
     json: int = 16 << 20  # one API request
+    patience: float = 60.0  # seconds that one request may keep the server waiting, and
+    slowest: int = 4 << 10  # bytes that give it back a second of these
 
 
 @dataclass

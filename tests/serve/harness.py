@@ -23,6 +23,7 @@ from fairlead.git import Repo
 from fairlead.keys.signer import Signer
 from fairlead.serve import app as application
 from fairlead.serve import auth, server
+from fairlead.serve.connection import Connection
 from fairlead.serve.pages import routes as page_routes
 from fairlead.serve.records import Records
 from fairlead.serve.state import Limits, State, open_state
@@ -227,7 +228,13 @@ def site(data: Path, *, queue: bool = True, settings: Settings | None = None, li
     application.start(state)
     app = application.create(state, pages=page_routes(state) if pages else (), queue=queue)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, ws="none", lifespan="on", timeout_graceful_shutdown=5
+        app,
+        http=Connection,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        lifespan="on",
+        timeout_graceful_shutdown=5,
     )
     running = uvicorn.Server(config)
     listener.listen(128)
