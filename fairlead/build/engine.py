@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import tempfile
 import threading
@@ -22,20 +23,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from fairlead.build import depfile, execute, finished, sandbox, testing, toolchain
+from fairlead.build import depfile, execute, finished, manifest, passes, sandbox, testing, toolchain
 from fairlead.build.execute import Cache, Executor, Result
 from fairlead.build.key import Platform, target_records
 from fairlead.build.manifest import Manifest
 from fairlead.build.materialise import materialise
 from fairlead.build.plan import Action, Plan
 from fairlead.build.pool import run_all
-from fairlead.build.record.runs import Runs
+from fairlead.build.snapshot import Snapshot
 from fairlead.build.sources import Sources
-from fairlead.build.stage import Environment
-from fairlead.build.testing import TestResult, Verdicts
-from fairlead.build.tree import Tree
+from fairlead.build.stage import ENVIRONMENT, Environment
+from fairlead.build.testing import Ran, TestResult, Verdicts
+from fairlead.build.tree import DiskTree, Tree
+from fairlead.build.view import View
 from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed, did_you_mean
-from fairlead.store import Record, Store, atomic, lock
+from fairlead.store import Record, Store, atomic, digest, lock
+from fairlead.store.record import Part
 
 Recorded: TypeAlias = Literal["none", "failed", "all"]
 """Which tests say what they asked for. A failed one is repeated for that if it took `_REPEATED` seconds at
@@ -139,12 +142,13 @@ class Engine:
         self.sources = Sources(tree, store.blobs)
         self.cache = Cache(store)
         self.verdicts = Verdicts(store)
-        self.runs = Runs(store)
+        self.passes = passes.Passes(store)
         self.record: Recorded = "none"
         self._scratch = store.root / "scratch"
         self._cancel = threading.Event()
         self._environment_lock = threading.Lock()
         self._environments: dict[str, Environment] = {}
+        self._given: dict[str, Mapping[str, Part]] = {}
         self._maker = {path: action for action in plan.actions for path in action.outputs}
 
     # -- questions
@@ -168,6 +172,14 @@ class Engine:
                 found[label] = None
             todo += target.tests[::-1]
         return list(found)
+
+    def answers(self, labels: Sequence[str]) -> dict[str, list[Record]]:
+        """For each recorded test that has passed: what today's files answer to what its passes asked, the
+        newest pass first. What is given to the tests is built."""
+        with self._turn():
+            given = self._ask_ahead(self.tests(labels), _Work())
+            found = {name: list(self.passes.answers(name, self._asked_tree, given[name])) for name in given}
+        return {name: records for name, records in found.items() if records}
 
     # -- building
 
@@ -213,6 +225,7 @@ class Engine:
             todo = []
             tests = self.tests(labels)
             self.on_event(Event("expect", "tests", count=len(tests)))
+            self._given = self._ask_ahead(tests, work)
             for label in tests:
                 key = self.store.put_record(records[label])
                 found = self._passed(label, key) if reuse else None
@@ -254,9 +267,55 @@ class Engine:
             )
 
     def _passed(self, label: str, key: str) -> TestResult | None:
-        """An earlier pass that counts now."""
+        """An earlier pass that counts now: at the target's key, or of a recorded test at what it asked. The
+        key of one that may run in a view does not say all that it sees, so there it counts for nothing."""
         found = self._interpreters(label)
-        return self.verdicts.get(label, key, enforced=self._least(), interpreters=found)
+        keys: Iterable[str] = [key]
+        if label in self._given:
+            answers = self.passes.answers(label, self._asked_tree, self._given[label])
+            asked = (record.key for record in answers)
+            keys = asked if self._views else itertools.chain(keys, asked)
+        for key in keys:
+            known = self.verdicts.get(label, key, enforced=self._least(), interpreters=found)
+            if known is not None:
+                return known
+        return None
+
+    @functools.cached_property
+    def _snapshot(self) -> Snapshot:
+        return Snapshot.take(self.tree, self.store.blobs)
+
+    @property
+    def _views(self) -> bool:
+        """Whether recorded tests run in a view of the project. Those of a commit run among what they declare,
+        with keys that every machine has."""
+        return isinstance(self.tree, DiskTree) and self._enforced() == "namespace"
+
+    @property
+    def _asked_tree(self) -> Tree:
+        return self._snapshot if isinstance(self.tree, DiskTree) else self.tree
+
+    def _ask_ahead(self, labels: Iterable[str], work: _Work) -> dict[str, Mapping[str, Part]]:
+        """For each recorded test what is given to it beside the project's files."""
+        specs = {label: self.plan.targets[label].test for label in labels}
+        viewed = {label: spec for label, spec in specs.items() if spec is not None and spec.recorded}
+        if not viewed:
+            return {}
+        self._make(self._closure({p for s in viewed.values() for p in s.inputs}), work, keep_going=True)
+        given: dict[str, Mapping[str, Part]] = {}
+        system = passes.system()
+        for label, spec in viewed.items():
+            if work.failed.keys() & set(spec.inputs):
+                continue  # it is told among the declared inputs what has failed
+            environments = self._toolchains(spec.toolchains)
+            given[label] = {
+                "command": list(spec.argv),
+                "environment": {**ENVIRONMENT, **spec.env},
+                "inputs": {path: manifest.digest(work.made[path]) for path in spec.inputs},
+                "toolchains": {name: found.key for name, found in environments.items()},
+                "system": system,
+            }
+        return given
 
     def _interpreters(self, label: str) -> dict[str, str]:
         """The versions of all interpreters that the test's result may come from."""
@@ -270,17 +329,20 @@ class Engine:
         self._make(self._closure(needed), work, keep_going=True)
         enforced = self._enforced()
 
-        self.sources.prepare({path for spec in specs.values() for path in spec.sources})
+        viewed = self._given.keys() & set(labels) if self._views else set()
+        staged = [spec for label, spec in specs.items() if label not in viewed]
+        self.sources.prepare({path for spec in staged for path in spec.sources})
+        view = self._shown({name for label in viewed for name in specs[label].toolchains})
 
-        def one(label: str) -> TestResult:
+        def one(label: str) -> Ran:
             spec = specs[label]
             for path in spec.inputs:
                 if path in work.failed:
-                    return testing.failed(label, keys[label], work.failed[path], self.store, enforced)
+                    return Ran(testing.failed(label, keys[label], work.failed[path], self.store, enforced))
             try:
                 environments = self._toolchains(spec.toolchains)
             except (UsageError, WorkFailed) as error:
-                return testing.failed(label, keys[label], error, self.store, enforced)
+                return Ran(testing.failed(label, keys[label], error, self.store, enforced))
             self.on_event(Event("begin", "test", label))
             run = functools.partial(
                 testing.run,
@@ -294,26 +356,52 @@ class Engine:
                 enforced=enforced,
                 scratch=self._scratch,
                 cancel=self._cancel,
+                view=view if label in viewed else None,
             )
-            return self._recorded(run)
+            return run(record=True) if label in viewed else self._recorded(run)
 
-        def done(label: str, result: TestResult) -> None:
+        def done(label: str, ran: Ran) -> None:
+            result = self._kept(label, ran) if label in viewed else ran.result
             self.verdicts.put(result, self._interpreters(label))
             results[label] = result
             self._tell("test", label, result)
 
         run_all(labels, one, done, threads=self.jobs, cancel=self._cancel)
 
-    def _recorded(self, run: Callable[..., TestResult]) -> TestResult:
-        """The result of `run`, with what it asked noted as `self.record` says."""
+    def _recorded(self, run: Callable[..., Ran]) -> Ran:
+        """A run with what it asked noted as `self.record` says."""
         if self.record == "all":
-            return run(runs=self.runs)
-        result = run()
+            return run(record=True)
+        ran = run()
+        result = ran.result
         if self.record == "failed" and result.outcome == "fail" and result.seconds <= _REPEATED:
             with contextlib.suppress(FairleadError):  # it serves the explanation alone
-                if run(runs=self.runs).outcome == "pass":
-                    return replace(result, detail=f"{result.detail}; it passed when it was repeated")
-        return result
+                if run(record=True).result.outcome == "pass":
+                    return Ran(replace(result, detail=f"{result.detail}; it passed when it was repeated"))
+        return ran
+
+    def _shown(self, toolchains: Collection[str]) -> Path | None:
+        """The view of the project as it is now, compiled for the toolchains of the tests that run in it."""
+        if not toolchains:
+            return None
+        view = View(
+            self.store.root / "views" / digest.of_bytes(str(self.root).encode())[:16], self.store.blobs
+        )
+        view.show(self._snapshot)
+        for environment in self._toolchains(toolchains).values():
+            view.compile(self._snapshot, environment)
+        return view.files
+
+    def _kept(self, label: str, ran: Ran) -> TestResult:
+        """The result of a run in the view. A pass is kept under what it asked; after a failure no pass with
+        the same answers counts."""
+        given = self._given[label]
+        if ran.result.outcome == "pass" and ran.asked is not None:
+            return replace(ran.result, key=self.passes.keep(label, ran.asked, self._snapshot, given).key)
+        if ran.result.outcome in ("fail", "timeout"):
+            for record in self.passes.answers(label, self._snapshot, given):
+                self.verdicts.forget(record.key)
+        return ran.result
 
     # -- actions
 
@@ -477,7 +565,7 @@ class Engine:
 
     def _least(self) -> sandbox.Enforced:
         """How closely an earlier run must have been confined for its result to count."""
-        return "namespace" if self.requested == "namespace" else "none"
+        return "none" if self.requested == "auto" else self.requested
 
     def _enforced(self) -> sandbox.Enforced:
         return sandbox.enforcement(self.requested)

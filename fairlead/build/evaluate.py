@@ -24,6 +24,7 @@ from fairlead.build.provider import DEFAULT, RUN, TEST, Instance, Provider, sort
 from fairlead.build.rule import Declared
 from fairlead.build.tree import Tree
 from fairlead.errors import FairleadError, UsageError, did_you_mean, nearest
+from fairlead.store import Store
 
 TIMEOUT = 600
 """Seconds that a test may take if its target says nothing."""
@@ -38,18 +39,23 @@ def evaluate(
     config: BuckConfig | None = None,
     *,
     on_print: Callable[[str], None] | None = None,
+    store: Store | None = None,
 ) -> Plan:
     """The plan of all targets that `patterns` name, with everything that they need.
 
     `config` is the tree's own `.buckconfig` unless given. `on_print` gets what files print(); by default it
-    goes to stderr. Raises `UsageError` that names file and line for anything wrong in the files.
+    goes to stderr. Raises `UsageError` that names file and line for anything wrong in the files. What a
+    `store` knows of build files is not evaluated again, and it gets to know the rest.
     """
     config = config if config is not None else BuckConfig.load(tree)
-    loader = Loader(tree, config, on_print or (lambda text: print(text, file=sys.stderr)))
+    loader = Loader(tree, config, on_print or (lambda text: print(text, file=sys.stderr)), store)
     requested: set[Label] = set()
-    for text in patterns:
-        requested.update(named(loader, parse_pattern(text, "", "", config.cells)))
-    ordered = _closure(loader, sorted(requested | _in_suites(loader, requested)))
+    try:
+        for text in patterns:
+            requested.update(named(loader, parse_pattern(text, "", "", config.cells)))
+        ordered = _closure(loader, sorted(requested | _in_suites(loader, requested)))
+    finally:
+        loader.flush()  # also where one file is wrong: the others need not be evaluated again
     return _Analysis(loader).plan(ordered, sorted(requested))
 
 
@@ -79,6 +85,7 @@ def named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
             f"no package is at or below {pattern}",
             remedy=near or f"add a {loader.config.build_files[-1]} file there",
         )
+    loader.expect(pattern.cell, packages)
     for name in packages:
         package = loader.package(pattern.cell, name)
         if package is not None:
@@ -380,6 +387,8 @@ class _Analysis:
         labels = info["labels"] or ()
         if not isinstance(labels, list | tuple) or not all(isinstance(word, str) for word in labels):
             raise DialectError("the labels of a test are a list of texts")
+        if info["recorded"] not in (None, False, True):
+            raise DialectError("`recorded` of a test is True or False")
         return TestSpec(
             argv=argv,
             env=env,
@@ -388,6 +397,7 @@ class _Analysis:
             toolchains=tuple(sorted(met.toolchains)),
             timeout=timeout,
             labels=tuple(map(check_text, labels)),
+            recorded=info["recorded"] is True,
         )
 
     # Resolver: what references in attributes lead to ------------------------------------------------------

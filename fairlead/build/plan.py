@@ -130,7 +130,9 @@ class Toolchain:
 @dataclass(frozen=True)
 class TestSpec:
     """How a target is tested: run `argv` in the project root; exit code 0 is a pass. `timeout` is in seconds.
-    `sources`, `inputs` and `toolchains` are all that the test may see, as in `Action`."""
+    `sources`, `inputs` and `toolchains` are all that the test may see, as in `Action`. Of a `recorded` one
+    the sources are what it is expected to need; where what it asks can be heard, it sees the whole project.
+    """
 
     __test__ = False  # the name begins with "Test", but it is no test class
 
@@ -141,9 +143,11 @@ class TestSpec:
     toolchains: tuple[str, ...]
     timeout: int
     labels: tuple[str, ...] = ()
+    recorded: bool = False
 
     def to_json(self) -> dict[str, JSON]:
         return {
+            **({"recorded": True} if self.recorded else {}),  # it came later, as in Action
             "argv": list(self.argv),
             "env": dict(self.env),
             "sources": list(self.sources),

@@ -290,6 +290,7 @@ def _test(reader: _Reader) -> TestSpec:
         toolchains=reader.labels("toolchains"),
         timeout=reader.number("timeout"),
         labels=reader.texts("labels"),
+        recorded="recorded" in reader.value and reader.flag("recorded"),
     )
     if not test.argv or test.timeout <= 0:
         raise _refuse(reader.where, "has no command or no time")

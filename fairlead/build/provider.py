@@ -141,7 +141,15 @@ DEFAULT = _special(
 )
 RUN = _special(_RunInfo, "RunInfo", "args")
 TEST = _special(
-    _TestInfo, "ExternalRunnerTestInfo", "type", "command", "env", "labels", "contacts", "timeout_seconds"
+    _TestInfo,
+    "ExternalRunnerTestInfo",
+    "type",
+    "command",
+    "env",
+    "labels",
+    "contacts",
+    "timeout_seconds",
+    "recorded",  # ours: whether it sees the whole project, and what it asked for decides when it runs again
 )
 
 BUILT_IN: dict[str, Provider] = {"DefaultInfo": DEFAULT, "RunInfo": RUN, "ExternalRunnerTestInfo": TEST}

@@ -3,7 +3,8 @@ project.
 
 In a namespace the folder is seen read-only at /project and its files are the store's own (hard links); only
 the folders that hold outputs are writable, and what else stands in those is copied. Without namespaces
-everything is a copy, for nothing would keep a program from writing into a shared file; after such a run the
+everything is a copy, for nothing would keep a program from writing into a shared file (at level landlock,
+from changing its mode); after such a run the
 inputs are compared with what was staged, and a run that changed one is not recorded.
 """
 
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from fairlead.build import manifest, sandbox
 from fairlead.build.manifest import File, Manifest
+from fairlead.build.plan import GEN
 from fairlead.build.sandbox import MIB, Bind, Command, Enforced
 from fairlead.errors import MachineryError, UsageError, WorkFailed
 from fairlead.store import Blobs, atomic
@@ -63,13 +65,14 @@ class Environment:
 @dataclass
 class Stage:
     """One run's folder, below `root`, which must not exist. Fill it, `run` in it, collect outputs, `remove`
-    it."""
+    it. With a `view` (in a namespace) the program sees that instead, and of the folder fairlead-out alone."""
 
     root: Path
     blobs: Blobs
     enforced: Enforced
     outputs: Sequence[str] = ()
     environments: Mapping[str, Environment] = field(default_factory=dict)
+    view: Path | None = None
 
     def __post_init__(self) -> None:
         self.project = self.root / "project"
@@ -114,10 +117,16 @@ class Stage:
         masks: list[str] = []
         if inside:
             binds = [Bind(self.project, PROJECT)]
+            if self.view is not None:
+                outputs = posixpath.dirname(GEN)
+                binds = [Bind(self.view, PROJECT, overlay=True)]
+                binds.append(Bind(self.project / outputs, f"{PROJECT}/{outputs}"))
             binds += [Bind(self.project / path, f"{PROJECT}/{path}", True) for path in self._writable]
             for environment in self.environments.values():
                 binds += [*environment.binds, Bind(environment.folder, environment.inside)]
                 masks += environment.masks
+        elif self.enforced == "landlock":
+            binds, masks = self._at_their_places()
         command = Command(
             argv=self._command(argv),
             env={
@@ -139,9 +148,19 @@ class Stage:
         done = sandbox.run(command, cancel=cancel)
         return done if done.asked is None else replace(done, asked=done.asked.below(command.cwd))
 
+    def _at_their_places(self) -> tuple[list[Bind], list[str]]:
+        """What the program may see where it keeps its own path, and the masks of that."""
+        free = [self.root / "tmp", *(self.project / path for path in self._writable)]
+        binds = [Bind(self.project, str(self.project)), *(Bind(path, str(path), True) for path in free)]
+        masks: list[str] = []
+        for environment in self.environments.values():
+            binds += [*environment.binds, Bind(environment.folder, str(environment.folder))]
+            masks += environment.masks
+        return binds, masks
+
     def lacks(self, path: str) -> bool:
         """Whether nothing stands at a path of the project's folder."""
-        return not os.path.lexists(self.project / path)
+        return not any(os.path.lexists(root / path) for root in (self.project, self.view) if root)
 
     def foreground(self, argv: Iterable[str], env: Mapping[str, str], *, terminal: Mapping[str, str]) -> int:
         """Run the program with our own terminal, in the same environment but without walls; its exit code.

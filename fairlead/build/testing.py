@@ -18,6 +18,7 @@ from fairlead.build import sandbox
 from fairlead.build.execute import ended
 from fairlead.build.manifest import Manifest
 from fairlead.build.plan import TestSpec
+from fairlead.build.record.asked import Asked
 from fairlead.build.record.runs import RecordedRun, Runs
 from fairlead.build.sources import Sources
 from fairlead.build.stage import Environment, Stage, keep_log, keep_report
@@ -36,7 +37,7 @@ REPORT = "fairlead-out/test/report.xml"
 @dataclass(frozen=True)
 class TestResult:
     """A verdict. `error` means that the test could not be run (its inputs failed to build, its command is
-    not there).
+    not there); `exit` is 2 if that is the fault of what it was given.
 
     `log` is the digest of its output in the store; `seconds` is the time of the run that gave the verdict,
     also when that run is an earlier one (`reused`). `detail` is one line on how it ended. `cases` is the
@@ -54,9 +55,10 @@ class TestResult:
     enforced: sandbox.Enforced
     detail: str = ""
     cases: str = ""
+    exit: int = 1
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "exit"}
 
 
 class Verdicts:
@@ -75,7 +77,7 @@ class Verdicts:
             return None
         try:
             found = json.loads(data)
-            if enforced == "namespace" and found["enforced"] != "namespace":
+            if not sandbox.at_least(found["enforced"], enforced):
                 return None
             if found["interpreters"] != dict(interpreters):
                 return None
@@ -119,6 +121,14 @@ class Verdicts:
         self.store.results.delete("verdict", key)
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A run: its result, and what it asked for (paths of the project), None if nobody listened."""
+
+    result: TestResult
+    asked: Asked | None = None
+
+
 def run(
     label: str,
     key: str,
@@ -131,38 +141,38 @@ def run(
     enforced: sandbox.Enforced,
     scratch: Path,
     cancel: threading.Event,
-    runs: Runs | None = None,
-) -> TestResult:
-    """Run one test now. A test that cannot be started is an "error" result; a full disk is a
-    MachineryError. With `runs` it is noted there what the test asked."""
-    stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (REPORT,), environments)
+    record: bool = False,
+    view: Path | None = None,
+) -> Ran:
+    """Run one test now, in the view of the project if there is one. A test that cannot be started is an
+    "error" result; a full disk is a MachineryError. With `record` the answer says what the test asked, and
+    `missing` can look at that later."""
+    stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (REPORT,), environments, view)
     try:
-        for path in spec.sources:
+        for path in spec.sources if view is None else ():
             stage.add(path, sources.file(path))
         for path, content in inputs.items():
             stage.add(path, content)
         env = {**spec.env, "XML_OUTPUT_FILE": stage.seen(REPORT)}
-        done = stage.run(spec.argv, env, seconds=spec.timeout, cancel=cancel, record=runs is not None)
+        done = stage.run(spec.argv, env, seconds=spec.timeout, cancel=cancel, record=record)
         log = keep_log(store.blobs, stage.log)
         cases = keep_report(store.blobs, stage.project / REPORT)
         if done.code != 0:
             stage.check_disk(done)
         stage.check_inputs()
-        if runs is not None and done.asked is not None:
+        if done.asked is not None:
             absent = frozenset(path for path in done.asked.paths() if stage.lacks(path))
             state = "timeout" if done.timed_out else "fail" if done.code else "pass"
-            runs.put(label, RecordedRun(key, state, done.asked, absent))
+            Runs(store).put(label, RecordedRun(key, state, done.asked, absent))
     except MachineryError:
         raise
     except FairleadError as error:
-        return failed(label, key, error, store, enforced)
+        return Ran(failed(label, key, error, store, enforced))
     finally:
         stage.remove()
-    if done.timed_out:
-        return TestResult(label, key, "timeout", False, done.seconds, log, enforced, ended(done), cases)
-    outcome: Outcome = "pass" if done.code == 0 else "fail"
+    outcome: Outcome = "timeout" if done.timed_out else "pass" if done.code == 0 else "fail"
     detail = "" if outcome == "pass" else ended(done)
-    return TestResult(label, key, outcome, False, done.seconds, log, enforced, detail, cases)
+    return Ran(TestResult(label, key, outcome, False, done.seconds, log, enforced, detail, cases), done.asked)
 
 
 def debug(
@@ -219,4 +229,5 @@ def failed(
 ) -> TestResult:
     """The result of a test that never ran, its log the error's text."""
     log = store.blobs.put((str(error) + "\n").encode())
-    return TestResult(label, key, "error", False, 0.0, log, enforced, error.what.splitlines()[0])
+    said = error.what.splitlines()[0]
+    return TestResult(label, key, "error", False, 0.0, log, enforced, said, exit=error.exit)

@@ -62,9 +62,15 @@ class Tree(Protocol):
     def link(self, path: str) -> str | None:
         """Where the symbolic link at `path` leads, as it says it; None if there is none."""
 
+    def entries(self, path: str) -> Mapping[str, str]:
+        """Name -> git mode of what is in a folder that no link leads to, also of what is never a source."""
 
-class _LinkedTree(ABC):
-    """What both trees share: paths through symbolic links, resolved with two primitives."""
+    def size(self, path: str) -> int:
+        """How many bytes a file has."""
+
+
+class LinkedTree(ABC):
+    """What all trees share: paths through symbolic links, resolved with two primitives."""
 
     def __init__(self) -> None:
         self._resolved: dict[str, tuple[str, str] | None] = {}
@@ -130,6 +136,12 @@ class _LinkedTree(ABC):
             return ()
         return tuple(sorted(self._entries(path)))
 
+    def entries(self, path: str) -> Mapping[str, str]:
+        return self._entries(path)
+
+    def size(self, path: str) -> int:
+        return len(self.read(path))
+
     def _file(self, path: str) -> str:
         found = self._resolve(path)
         if found is None or found[1] == FOLDER:
@@ -165,7 +177,7 @@ class _LinkedTree(ABC):
         return self._target(f"{found[0]}/{name}" if found[0] else name)
 
 
-class DiskTree(_LinkedTree):
+class DiskTree(LinkedTree):
     """The files below a folder, as they are now. `results`, if given, keeps the SHA-256 of files by their
     state on disk, so that a file that nobody touched is not read again."""
 
@@ -194,10 +206,13 @@ class DiskTree(_LinkedTree):
             and self.digests(files) == files
         )
         if not same:
-            for memory in (self._folders, self._resolved, self._states, self._links, self._reads):
-                memory.clear()
-            self._digests.clear()
+            self._forget()
         return same
+
+    def _forget(self) -> None:
+        for memory in (self._folders, self._resolved, self._states, self._links, self._reads):
+            memory.clear()
+        self._digests.clear()
 
     def _entries(self, folder: str) -> Mapping[str, str]:
         found = self._folders.get(folder)
@@ -272,7 +287,7 @@ class DiskTree(_LinkedTree):
         return {real: found[place] for real, place in places.items()}
 
 
-class GitTree(_LinkedTree):
+class GitTree(LinkedTree):
     """The files of a commit or tree in git's object store; nothing is checked out.
 
     The listing is read at once (one git process), bytes in batches: reading one build file fetches all of the

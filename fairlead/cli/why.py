@@ -18,6 +18,7 @@ from fairlead.store.record import ABSENT, Difference, Part
 
 if TYPE_CHECKING:
     from fairlead.build.plan import Plan
+    from fairlead.build.tree import Tree
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +50,9 @@ def why_target(text: str, *, as_json: bool) -> int:
             f"{text} names {len(plan.requested)} targets", where="fairlead why", remedy="name one of them"
         )
     label = plan.requested[0]
+    answers = _answers(here, store, tree, plan, label)
+    if answers:
+        return why_recorded(store, plan, label, answers, as_json=as_json)
     records = target_records(plan, tree, Platform.here())
     now = records[label]
     before = _before(store, label)
@@ -69,6 +73,46 @@ def why_target(text: str, *, as_json: bool) -> int:
         terminal.say("It depends on:")
     for line in _parts(now.parts):
         terminal.say(f"  {line}")
+    return 0
+
+
+def _answers(here: project.Project, store: Store, tree: Tree, plan: Plan, label: str) -> list[Record]:
+    """What today's files answer to what the earlier passes of a recorded test asked, the newest first."""
+    from fairlead.build.engine import Engine
+
+    test = plan.targets[label].test
+    if test is None or not test.recorded:
+        return []
+    return Engine(store, here.root, tree, plan).answers([label]).get(label, [])
+
+
+def why_recorded(store: Store, plan: Plan, label: str, answers: list[Record], *, as_json: bool) -> int:
+    """Explain a test by what its last pass asked for: the answers then, and now."""
+    from fairlead.build.record import dependencyset
+    from fairlead.build.testing import Verdicts
+
+    passed = next((r for r in answers if project.has_passed(store, plan, label, r.key)), None)
+    now = passed or answers[0]
+    key = now.key if passed else Verdicts(store).last(label)
+    before = None if key is None else store.get_record(key)
+    state = "passed" if passed else "no pass"
+    if before is not None and before.kind != now.kind:
+        before = None
+    differences = [] if before is None else explain(before, now)
+    if as_json:
+        print(json.dumps(_document(label, now, before, differences, state), indent=2))
+        return 0
+    terminal.say(f"{label}  key {now.key}  ({_STATES[state]})")
+    if before is None:
+        terminal.say("No earlier pass is known.")
+    elif not differences:
+        terminal.say("Nothing that it asked for has changed since it passed.")
+    else:
+        terminal.say("What it asked for when it last passed, and what is different now:")
+        for line in dependencyset.differences(before, now):
+            terminal.say(f"  {line}")
+    counts = [f"{len(part)} {name}" for name, part in now.parts.items() if isinstance(part, Mapping) and part]
+    terminal.say(f"It depends on: {', '.join(counts)}. `fairlead why --asked {label}` names them.")
     return 0
 
 

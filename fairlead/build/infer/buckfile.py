@@ -12,9 +12,6 @@ from collections.abc import Iterable, Sequence
 from fairlead.build.infer.layout import Project
 from fairlead.build.infer.targets import Library, Targets, Test
 
-METADATA = ".fairlead/metadata"
-"""The folder of the link tree that holds what an installation would say of the projects."""
-
 
 def render(targets: Targets, projects: Sequence[Project], lock: str) -> str:
     """The text of the BUCK file."""
@@ -31,7 +28,6 @@ def render(targets: Targets, projects: Sequence[Project], lock: str) -> str:
                     distribution=project.name,
                     version=project.version,
                     entry_points=project.entry_points,
-                    folder=METADATA,
                 )
             )
     for library in targets.libraries:
@@ -84,10 +80,11 @@ def _tests(number: int, project: Project, tests: Sequence[Test], described: list
                 tests=[test.path],
                 base_module="",
                 root=project.folder,
-                search=[*test.search, *([METADATA] if described else [])],
+                search=test.search,
                 deps=[f":{name}" for name in described],
                 args=[f"--import-mode={test.import_mode}"],
                 allow_empty=True,
+                recorded=True,
             )
         )
     return parts

@@ -162,7 +162,6 @@ python_binary = rule(
 def _python_test(ctx):
     a = ctx.attrs
     info = _gather(ctx, a.srcs)
-    tree = ctx.actions.copied_dir("link-tree", _merged(info))
     runner = ctx.actions.write("run_pytest.py", _RUN_PYTEST)
     files = named_sources(a.srcs, _folder(ctx))
     tests = a.tests or [path for path in files if _is_test(path)]
@@ -174,11 +173,16 @@ def _python_test(ctx):
     options = ["--root", a.root] if a.root else []
     for folder in a.search:
         options += ["--search", folder]
+    if a.recorded:
+        tree = "."
+        options.append(_in_place(ctx, info))
+    else:
+        tree = ctx.actions.copied_dir("link-tree", _merged(info))
     if a.allow_empty:
         options.append("--allow-empty")
     env = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"} | a.env
     return [
-        DefaultInfo(default_output = tree),
+        DefaultInfo(default_output = None if a.recorded else tree),
         info,
         ExternalRunnerTestInfo(
             type = "pytest",
@@ -186,8 +190,24 @@ def _python_test(ctx):
             env = env,
             labels = a.labels,
             timeout_seconds = a.timeout,
+            recorded = a.recorded,
         ),
     ]
+
+def _in_place(ctx, info):
+    """The options of a test that runs among the sources themselves: what is made is searched beside them."""
+    hidden = []
+    made = {}
+    for path, src in _merged(info).items():
+        if src.is_source:
+            if not path.endswith(src.short_path):
+                fail("a recorded test imports {} from where it is, not as {}".format(src.short_path, path))
+            hidden.append(src)
+        else:
+            made[path] = src
+    if not made:
+        return cmd_args(hidden = hidden)
+    return cmd_args("--search", ctx.actions.copied_dir("made", made), hidden = hidden)
 
 def _is_test(path):
     name = path.rpartition("/")[2]
@@ -199,6 +219,10 @@ python_test = rule(
         "allow_empty": attrs.bool(default = False, doc = "whether a run in which nothing is collected passes"),
         "args": attrs.list(attrs.arg(), default = [], doc = "further arguments of pytest"),
         "env": attrs.dict(attrs.string(), attrs.arg(), default = {}, doc = "variables that the test sees"),
+        "recorded": attrs.bool(
+            default = False,
+            doc = "whether it runs among the sources, in the whole project, and what it asked for decides when it runs again",
+        ),
         "root": attrs.string(default = "", doc = "the folder of the link tree in which pytest runs; its top by default"),
         "search": attrs.list(attrs.string(), default = [], doc = "folders of the link tree for imports; its top by default"),
         "tests": attrs.list(attrs.string(), default = [], doc = "the paths in the link tree that are tests; by default those whose names say so"),

@@ -7,6 +7,8 @@ Nothing is written into the tree. Settings and conftest.py count if they stand i
 those of a folder around it are no part of the test's key.
 
 Where XML_OUTPUT_FILE names a file, pytest's own JUnit report is written there; tests do not see that name.
+FAIRLEAD_ENTERED is such a name too: functions of the tree that are entered are noted in that file, by the
+code in the file of that name with .py behind it (fairlead/build/record/hook.py).
 
 pytest runs in a child that says how it ended. A test that calls os._exit(0) ends the child without a word,
 and that is no pass.
@@ -15,6 +17,7 @@ and that is no pass.
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any
 
 SETTINGS = {  # in pytest's order; a file of another tool's counts if it has such a table
@@ -55,6 +58,21 @@ class Report:
             config.option.xmlpath = self.path
 
 
+class Only:
+    """A plugin that keeps pytest from looking at what stands beside the files that it was given: each look
+    would be a thing that the test depends on."""
+
+    def __init__(self, files: "list[str]") -> None:
+        self.wanted = set(files)
+        for file in files:
+            while os.path.dirname(file) != file:
+                file = os.path.dirname(file)
+                self.wanted.add(file)
+
+    def pytest_ignore_collect(self, collection_path: Any) -> "bool | None":
+        return None if str(collection_path) in self.wanted else True
+
+
 def run(
     tree: str, root: str, search: "list[str]", files: "list[str]", arguments: "list[str]", report: str
 ) -> int:
@@ -72,8 +90,20 @@ def run(
 
     fixed = ["--rootdir", root, "--confcutdir", tree, "-c", settings(tree, files)]
     fixed += ["--import-mode=importlib", "-p", "no:cacheprovider"]
+    whole = [os.path.join(tree, file) for file in files]
     tests = [os.path.relpath(os.path.join(tree, file), root) for file in files]
-    return int(pytest.main([*fixed, *arguments, *tests], plugins=[Report(report)]))
+    return int(pytest.main([*fixed, *arguments, *tests], plugins=[Report(report), Only(whole)]))
+
+
+def note_entered(log: str, tree: str) -> "Callable[[], None]":
+    """Have it noted which functions are entered; what to call when the tests are done."""
+    with open(log + ".py", "rb") as stream:
+        code = compile(stream.read(), log + ".py", "exec")
+    hook: dict[str, Any] = {"__name__": "fairlead_hook"}
+    exec(code, hook)
+    hook["start"](log, tree)
+    end: Callable[[], None] = hook["end"]
+    return end
 
 
 NOTHING_COLLECTED = 5
@@ -95,6 +125,7 @@ def main(words: "list[str]") -> int:
     search = [os.path.normpath(os.path.join(tree, folder)) for folder in given["--search"]] or [tree]
     named = os.environ.pop("XML_OUTPUT_FILE", "")
     report = os.path.abspath(named) if named else ""
+    entered = os.environ.pop("FAIRLEAD_ENTERED", "")
     os.chdir(root)
     hear, say = os.pipe()
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for pytest, which says how it ends
@@ -103,10 +134,13 @@ def main(words: "list[str]") -> int:
         signal.signal(signal.SIGINT, on_interrupt)
         os.close(hear)
         own = os.getpid()
+        said_all = note_entered(entered, tree) if entered else None
         code = run(tree, root, search, files, arguments, report)
         if code == NOTHING_COLLECTED and allow_empty:
             code = 0
         if os.getpid() == own:  # not what a test forked and let come back
+            if said_all:
+                said_all()
             os.write(say, b"%d" % code)
         sys.exit(code)
     os.close(say)

@@ -223,7 +223,7 @@ def _metadata(tree: Tree, path: str) -> Part:
     """Kind, and of a file mode and size. Times are the same for all files of a run, whatever the tree."""
     if tree.kind(path) != "file":
         return _kind(tree, path)
-    return ["file", tree.mode(path), len(tree.read(path))]
+    return ["file", tree.mode(path), tree.size(path)]
 
 
 def _strings(part: Part) -> frozenset[str]:

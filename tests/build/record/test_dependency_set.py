@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fairlead.build.record.asked import Asked
 from fairlead.build.record.dependencyset import DependencySet, differences, evaluate
-from fairlead.build.tree import EXECUTABLE, FILE, FOLDER, LINK, DiskTree, GitTree, Tree, _LinkedTree
+from fairlead.build.tree import EXECUTABLE, FILE, FOLDER, LINK, DiskTree, GitTree, LinkedTree, Tree
 from fairlead.errors import UsageError
 from fairlead.git import Repo
 from fairlead.store import Record
@@ -20,7 +20,7 @@ from tests.build.project import commit, write
 Files = Mapping[str, bytes]
 
 
-class MemoryTree(_LinkedTree):
+class MemoryTree(LinkedTree):
     """Files in a dict; a name with `*` is executable, with `@` a link."""
 
     def __init__(self, files: Files) -> None:

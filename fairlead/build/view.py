@@ -1,0 +1,145 @@
+"""The folder in which tests see the whole project: a copy of a snapshot, kept up to date from run to run.
+
+A test that may ask for anything cannot be given a list of files. It gets all, at their own paths, and what it
+asked for is noted. The copy is shared by all tests of a call and none can change it: each writes into a layer
+of its own, which is thrown away (`Bind(overlay=True)`).
+
+Only what differs from the snapshot before is written. Files are copies with one time and the modes that git
+knows; hard links to the store's blobs would show its own read-only modes. Python's bytecode stands beside the
+sources, as it does in any work tree, with the source's hash inside, so that a source that a test rewrites is
+compiled again. It is derived from the sources, and no part of what a test depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import marshal
+import os
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fairlead.build.manifest import EPOCH
+from fairlead.build.snapshot import Snapshot
+from fairlead.build.stage import PROJECT, Environment
+from fairlead.build.tree import EXECUTABLE
+from fairlead.errors import MachineryError
+from fairlead.store import Blobs, atomic
+
+OUTPUTS = "fairlead-out"
+_CACHE = "__pycache__"
+_COMPILE = 600.0
+"""Seconds after which compiling is given up: tests then compile for themselves."""
+
+
+class View:
+    """The copy at `root`/files. One process at a time may write it: the holder of the store's lock."""
+
+    def __init__(self, root: Path, blobs: Blobs) -> None:
+        self.root = root
+        self.files = root / "files"
+        self._index = root / "index"
+        self._blobs = blobs
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Make the copy equal to `snapshot`; MachineryError if the disk is full or a blob is damaged.
+
+        The index is away while the copy is neither the old nor the new one: a killed run leaves none, and the
+        next begins with nothing.
+        """
+        before = self._read_index()
+        now = _state(snapshot)
+        if before == now:
+            return
+        try:
+            if before is None:
+                atomic.remove(self.root)
+                (self.files / OUTPUTS).mkdir(parents=True)
+                before = {}
+            self._index.unlink(missing_ok=True)
+            self._remove(path for path in before if now.get(path) != before[path])
+            new = [path for path in sorted(now) if before.get(path) != now[path]]
+            for path in new:
+                self._place(path, now[path], snapshot)
+        except OSError as error:
+            raise atomic.failed(error, "write", self.files) from error
+        atomic.write(self._index, marshal.dumps(now))
+
+    def compile(self, snapshot: Snapshot, environment: Environment) -> None:
+        """Byte-compile the sources with an environment's interpreter, as far as they compile."""
+        done = self.root / f"compiled-{environment.key[:16]}"
+        try:
+            known: Mapping[str, str] = marshal.loads(done.read_bytes())
+        except (OSError, ValueError, EOFError, TypeError):
+            known = {}
+        now = {path: digest for path, (_, digest) in snapshot.files.items() if path.endswith(".py")}
+        new = [path for path, digest in now.items() if known.get(path) != digest]
+        if not new:
+            return
+        command = [str(environment.folder / "bin/python"), "-I", "-S", "-m", "compileall", "-qq", "-l"]
+        command += ["--invalidation-mode", "checked-hash", "-s", str(self.files), "-p", PROJECT, "-i", "-"]
+        listing = "".join(f"{self.files / path}\n" for path in new if "\n" not in path)
+        try:
+            subprocess.run(
+                command,
+                input=listing.encode("utf-8", "surrogateescape"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_COMPILE,
+                check=False,  # a source for another Python, or a broken one: whoever imports it will say so
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return
+        atomic.write(done, marshal.dumps(now))
+
+    def _read_index(self) -> dict[str, tuple[str, str]] | None:
+        try:
+            found: dict[str, tuple[str, str]] = marshal.loads(self._index.read_bytes())
+            return found
+        except (OSError, ValueError, EOFError, TypeError):
+            return None
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        """Take paths away, what is inside of a folder before it; with a source what was compiled from it."""
+        for path in sorted(paths, reverse=True):
+            at = self.files / path
+            if at.is_dir() and not at.is_symlink():
+                atomic.remove(at / _CACHE)
+                at.rmdir()
+                continue
+            at.unlink()
+            if path.endswith(".py"):
+                for compiled in at.parent.glob(f"{_CACHE}/{_escaped(at.stem)}.*.pyc"):
+                    compiled.unlink()
+
+    def _place(self, path: str, state: tuple[str, str], snapshot: Snapshot) -> None:
+        at, (mode, what) = self.files / path, state
+        if mode == "folder":
+            at.mkdir()
+        elif mode == "link":
+            at.symlink_to(what)
+        else:
+            data = snapshot.read(path)
+            if hashlib.sha256(data).hexdigest() != what:
+                raise MachineryError(
+                    f"the store's copy of {path} is damaged",
+                    where=str(self._blobs.path(what)),
+                    remedy="remove that file and run it again",
+                )
+            with at.open("xb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fchmod(stream.fileno(), 0o755 if mode == EXECUTABLE else 0o644)
+            os.utime(at, (EPOCH, EPOCH))
+
+
+def _state(snapshot: Snapshot) -> dict[str, tuple[str, str]]:
+    """Path -> what stands there: a file's mode and digest, a link's target, a folder."""
+    state = {path: ("folder", "") for path in snapshot.folders if path}
+    state.update((path, ("link", target)) for path, target in snapshot.links.items())
+    state.update(snapshot.files)
+    return state
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in text)
