@@ -149,6 +149,10 @@ class BuckConfig:
         found = (self.get("project", "ignore") or "").split(",")
         return tuple(path.strip().strip("/") for path in found if path.strip().strip("/"))
 
+    def layout(self) -> str:
+        """What says which files belong to which package: all that loading reads of the settings by itself."""
+        return repr([sorted(self.cells.folders.items()), self.build_files, self.ignored])
+
     def is_ignored(self, path: str) -> bool:
         """Whether `path` lies in a folder that is no part of the build."""
         return not NEVER.isdisjoint(path.split("/")) or any(

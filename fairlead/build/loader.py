@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairlead.build import infer
+from fairlead.build import infer, packages
 from fairlead.build.artifact import CommandLine
 from fairlead.build.attrs import ATTRS, SourceRef
 from fairlead.build.buckconfig import BuckConfig
+from fairlead.build.dialect.codes import Codes
 from fairlead.build.dialect.fault import DialectError
 from fairlead.build.dialect.functions import Budget, universe
 from fairlead.build.dialect.run import run
@@ -20,10 +21,12 @@ from fairlead.build.dialect.values import List, Struct, plain
 from fairlead.build.glob import compile_glob
 from fairlead.build.infer import listing
 from fairlead.build.label import Label, parse_label, parse_pattern
+from fairlead.build.packages import Asked, Packages
 from fairlead.build.provider import BUILT_IN, Provider, ProviderField
 from fairlead.build.rule import CURRENT, Declared, Rule, current
 from fairlead.build.tree import Tree
 from fairlead.errors import FairleadError, UsageError, did_you_mean
+from fairlead.store import Store, digest
 
 PRELUDE = "prelude//"
 INFERRED = "BUCK (inferred)"
@@ -45,12 +48,13 @@ def prelude_file(name: str) -> bytes | None:
 @dataclass
 class Module:
     """A loaded .bzl file. `closure` are the files it is made of (itself and all that it loads), sorted;
-    `config` are the settings that those read while they loaded."""
+    `config` are the settings that those read while they loaded, `asked` all that they asked for."""
 
     path: str
     names: dict[str, Any]
     closure: tuple[str, ...]
     config: dict[str, str] = field(default_factory=dict)
+    asked: Asked = field(default_factory=Asked)
 
 
 class Package:
@@ -61,6 +65,7 @@ class Package:
         self.name = name
         self.build_file = build_file
         self.targets: dict[str, Declared] = {}
+        self.asked = Asked()
         self._loader = loader
         self._folder = loader.config.cells.path(cell, name)
 
@@ -94,24 +99,25 @@ class Package:
             )
         path = f"{self._folder}/{text}".lstrip("/")
         tree = self._loader.tree
-        kind = tree.kind(path)
-        owner = self._loader.owner(path if kind == "folder" else path.rpartition("/")[0])
+        kind = self.asked.kinds[path] = tree.kind(path)
+        at = path if kind == "folder" else path.rpartition("/")[0]
+        owner = self._loader.owner(at)
+        if at != self._folder:
+            self.asked.owners[at] = owner
         if kind is not None and owner != self._folder:
             raise DialectError(
                 f"the source {path} belongs to another package, //{owner}",
                 remedy=f"export it there, and name it as //{owner}:{path.removeprefix(f'{owner}/')}",
             )
         if kind is None or self._loader.config.is_ignored(path):
-            remedy = did_you_mean(text, self._loader.files(self._folder)) or "create it, or correct the name"
+            remedy = did_you_mean(text, self.files()) or "create it, or correct the name"
             raise DialectError(f"the source file {path} does not exist", remedy=remedy)
         if kind == "file":
             return SourceRef(path, text)
         if not folder:
             raise DialectError(f"the source {path} is a folder", remedy=f'name files: glob(["{text}/**"])')
         inside = tuple(
-            f"{self._folder}/{file}".lstrip("/")
-            for file in self._loader.files(self._folder)
-            if file.startswith(f"{text}/")
+            f"{self._folder}/{file}".lstrip("/") for file in self.files() if file.startswith(f"{text}/")
         )
         if not inside:  # git has no empty folders; a submodule is one until somebody fetches it
             raise DialectError(f"the source {path} is a folder without files", remedy="put a file there")
@@ -121,26 +127,46 @@ class Package:
         """The files of the package that match, sorted. Sub-packages are not entered."""
         wanted = [compile_glob(pattern) for pattern in include]
         dropped = [compile_glob(pattern) for pattern in exclude]
-        files = self._loader.files(self._folder)
         return List(
             file
-            for file in files
+            for file in self.files()
             if any(pattern.fullmatch(file) for pattern in wanted)
             and not any(pattern.fullmatch(file) for pattern in dropped)
         )
+
+    def files(self) -> tuple[str, ...]:
+        """The files of the package, relative to it, sorted."""
+        files = self._loader.files(self._folder)
+        if not self.asked.files:
+            self.asked.files = packages.listing(files)
+        return files
 
     def _show(self) -> str:
         return f"{self.cell}//{self.name}"
 
 
 class Loader:
-    """The files of one tree, read and run at most once each."""
+    """The files of one tree, read and run at most once each; with a store, what it knows of them is not run
+    again. `flush` keeps what was run."""
 
-    def __init__(self, tree: Tree, config: BuckConfig, on_print: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        config: BuckConfig,
+        on_print: Callable[[str], None],
+        store: Store | None = None,
+    ) -> None:
         self.tree = tree
         self.config = config
+        self.layout = config.layout()
+        self._kept = None if store is None else Packages(store)
+        self._codes = None if store is None else Codes(store.root)
+        self._compile = compile_source if self._codes is None else self._codes.compile
+        self._on_print = on_print
         self._budget = Budget()
-        self._universe = universe(self._budget, on_print)
+        self._universe = universe(self._budget, self._print)
+        self._digests: dict[str, str] = {}
+        self._globals: dict[str, dict[int, str]] = {}
         self._modules: dict[str, Module] = {}
         self._loading: list[str] = []
         self._open: list[Module] = []  # .bzl files that run, the innermost last
@@ -148,6 +174,37 @@ class Loader:
         self._files: dict[str, tuple[str, ...]] = {}
         self._is_package: dict[str, str] = {}
         self._native: Struct | None = None
+
+    def flush(self) -> None:
+        """Keep what was compiled and evaluated for the next one."""
+        for kept in (self._codes, self._kept):
+            if kept is not None:
+                kept.flush()
+
+    def digest(self, path: str) -> str:
+        """The SHA-256 of a file of the language, as a kept package asks for it; "" if there is none."""
+        found = self._digests.get(path)
+        if found is None:
+            is_file = self.tree.kind(path) == "file"
+            found = self._digests[path] = packages.digests(self.tree, [path])[path] if is_file else ""
+        return found
+
+    def global_name(self, rule: Rule) -> str | None:
+        """The name by which a rule's file holds it, None if it does not."""
+        if rule._module not in self._globals:
+            names = self.module(rule._module).names
+            self._globals[rule._module] = {
+                id(value): name for name, value in names.items() if isinstance(value, Rule)
+            }
+        return self._globals[rule._module].get(id(rule))
+
+    def _print(self, text: str) -> None:
+        package = CURRENT.get()
+        if self._open:
+            self._open[-1].asked.printed = True
+        elif isinstance(package, Package):
+            package.asked.printed = True
+        self._on_print(text)
 
     # Which files are where ------------------------------------------------------------------------------
 
@@ -242,11 +299,14 @@ class Loader:
         return source
 
     def _run_module(self, path: str, source: bytes) -> Module:
-        code = compile_source(source, path, is_bzl=True)
+        code = self._compile(source, path, is_bzl=True)
         loaded, modules = self._loads(code.loads, path)
         module = Module(path, {}, ())
         for other in modules:
             module.config.update(other.config)
+            module.asked.add(other.asked)
+        if not path.startswith(PRELUDE):
+            module.asked.modules[path] = digest.of_bytes(source)
         extra: set[str] = set()
         names = self._names(path)
         if path.startswith(PRELUDE):
@@ -261,6 +321,7 @@ class Loader:
             names["prelude_text"] = prelude_text
         else:
             names["native"] = self._prelude()
+            module.asked.add(self.module(_ROOT_OF_PRELUDE).asked)
         token = CURRENT.set(None)  # a file loaded by a BUCK file declares no targets while it loads
         self._open.append(module)
         try:
@@ -333,7 +394,11 @@ class Loader:
                 "read_config() works while files load, not in a rule", remedy="use an attribute"
             )
         value = self.config.get(section, key)
+        package = CURRENT.get()
+        if isinstance(package, Package):
+            package.asked.settings[f"{section}\0{key}"] = value
         if self._open:
+            self._open[-1].asked.settings[f"{section}\0{key}"] = value
             self._open[-1].config[f"{section}.{key}"] = "" if value is None else value
         return default if value is None else value
 
@@ -374,10 +439,18 @@ class Loader:
         if not build_file:
             return None
         package = Package(self, cell, name, build_file)
+        kept = None if build_file == INFERRED else self._kept
+        known = None if kept is None else kept.find(self, build_file)
+        if known is not None:
+            package.targets = {target.label.name: target for target in known}
+            self._packages[folder] = package
+            return package
         source = self._inferred() if build_file == INFERRED else self.tree.read(build_file)
-        code = compile_source(source, build_file, is_bzl=False)
-        loaded, _ = self._loads(code.loads, build_file)
+        code = self._compile(source, build_file, is_bzl=False)
+        loaded, modules = self._loads(code.loads, build_file)
         native = self._prelude()
+        for module in (self.module(_ROOT_OF_PRELUDE), *modules):
+            package.asked.add(module.asked)
         names = {**self._names(build_file), **native.__dict__, "native": native}
         for forbidden in ("rule", "provider", "provider_field", "attrs"):
             del names[forbidden]
@@ -387,7 +460,16 @@ class Loader:
         finally:
             CURRENT.reset(token)
         self._packages[folder] = package
+        if kept is not None:
+            sha, declared = digest.of_bytes(source), [*package.targets.values()]
+            kept.keep(self, build_file, sha, folder, package.asked, declared)
         return package
+
+    def expect(self, cell: str, names: Iterable[str]) -> None:
+        """These packages will be asked for."""
+        if self._kept is not None:
+            files = [self.build_file(self.config.cells.path(cell, name)) for name in names]
+            self._kept.expect(self, [path for path in files if path and path != INFERRED])
 
     def inferred_files(self) -> tuple[str, ...]:
         """The files that inference looks at: those that no build file below the root owns."""

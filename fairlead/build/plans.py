@@ -76,11 +76,11 @@ def parts(store: Store, name: str) -> Any:
 
 
 def _key(tree: DiskTree, patterns: Sequence[str]) -> str:
-    return digest.of_bytes(repr([_program(), str(tree.root), list(patterns)]).encode())
+    return digest.of_bytes(repr([program(), str(tree.root), list(patterns)]).encode())
 
 
 @functools.cache
-def _program() -> str:
+def program() -> str:
     """A digest of the program that evaluates: this package's code, and what reads `marshal`'s bytes."""
     folder = Path(__file__).parent
     files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".bzl"))

@@ -13,6 +13,7 @@ from fairlead.build.dialect.fault import PREFIX, DialectError
 from fairlead.build.dialect.values import List, Native, type_name
 from fairlead.build.label import Label, check_name
 from fairlead.build.plan import NESTING
+from fairlead.build.provider import Provider
 from fairlead.errors import FairleadError, did_you_mean
 
 
@@ -93,6 +94,7 @@ class Rule(Native):
         self._module = module
         self._doc = doc
         self._name = ""
+        self._wanted: list[tuple[Provider, ...]] | None = None  # see packages.wanted_providers
         self._attrs: dict[str, Attr] = {}
         for name, kind in dict.items(attrs):
             if name in ("name", *_IMPLICIT):

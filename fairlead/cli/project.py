@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairlead import config
-from fairlead.errors import UsageError
+from fairlead.errors import MachineryError, UsageError
 from fairlead.store import Store
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class Project:
         from fairlead.build.tree import DiskTree
 
         if store is None or not isinstance(tree, DiskTree):
-            return self._evaluate(tree, patterns, _warn)
+            return self._evaluate(tree, patterns, _warn, store)
         plans, asked = Plans(store), [self.package, *patterns]
         found = plans.find(tree, asked)
         if found is None:
@@ -101,25 +102,37 @@ class Project:
                 printed.append(text)
                 _warn(text)
 
-            found = self._evaluate(tree, patterns, show)
+            found = self._evaluate(tree, patterns, show, store)
             if not printed:
                 plans.keep(tree, asked, found)
         return found
 
-    def _evaluate(self, tree: Tree, patterns: Sequence[str], on_print: Callable[[str], None]) -> Plan:
+    def _evaluate(
+        self, tree: Tree, patterns: Sequence[str], on_print: Callable[[str], None], store: Store | None
+    ) -> Plan:
         from fairlead.build.buckconfig import BuckConfig
         from fairlead.build.evaluate import evaluate
         from fairlead.build.label import parse_pattern
 
         settings = BuckConfig.load(tree)
         known = [str(parse_pattern(text, "", self.package, settings.cells)) for text in patterns]
-        return evaluate(tree, known, settings, on_print=on_print)
+        return evaluate(tree, known, settings, on_print=on_print, store=store)
 
-    def graph(self, tree: Tree) -> DeclaredGraph:
-        """The targets as declared, to ask about; patterns are meant from where the person stands."""
+    @contextlib.contextmanager
+    def graph(self) -> Iterator[DeclaredGraph]:
+        """The targets that the files on disk declare, to ask about; patterns are meant from where the person
+        stands. What it evaluates is kept in the store, if there can be one."""
         from fairlead.build.query.graph import DeclaredGraph
 
-        return DeclaredGraph(tree, here=self.package)
+        try:
+            store = self.store()
+        except MachineryError:  # such as a project that is read only: it can be asked all the same
+            store = None
+        graph = DeclaredGraph(self.disk(store), here=self.package, store=store)
+        try:
+            yield graph
+        finally:
+            graph.flush()
 
 
 def _warn(text: str) -> None:

@@ -45,7 +45,6 @@ def run(args: argparse.Namespace) -> int:
     from fairlead.build.query.functions import ask
 
     here = project.Project.find()
-    graph = here.graph(here.disk())
     wanted = [_compiled(text) for text in args.output_attribute]
     if wanted and not args.json and args.output_format != "json":
         raise UsageError(
@@ -53,23 +52,25 @@ def run(args: argparse.Namespace) -> int:
             where="--output-attribute",
             remedy="add --output-format json",
         )
-    answers = {
-        name: ask(graph, text, here=here.package) for name, text in questions(args.query, args.args).items()
-    }
-    many = "%s" in args.query
-    if args.json or args.output_format == "json":
-        shown = {name: _json(graph, found, wanted) for name, found in answers.items()}
-        result: object = shown if many else shown[""]
-        if args.json:
-            result = {"schema": "fairlead.query/1", "query": args.query, "result": result}
-        print(json.dumps(result, indent=2))
+    with here.graph() as graph:
+        answers = {
+            name: ask(graph, text, here=here.package)
+            for name, text in questions(args.query, args.args).items()
+        }
+        many = "%s" in args.query
+        if args.json or args.output_format == "json":
+            shown = {name: _json(graph, found, wanted) for name, found in answers.items()}
+            result: object = shown if many else shown[""]
+            if args.json:
+                result = {"schema": "fairlead.query/1", "query": args.query, "result": result}
+            print(json.dumps(result, indent=2))
+            return 0
+        if args.output_format == "dot":
+            terminal.say(dot(graph, list(dict.fromkeys(name for a in answers.values() for name in names(a)))))
+            return 0
+        for name in dict.fromkeys(name for answer in answers.values() for name in names(answer)):
+            terminal.say(name)
         return 0
-    if args.output_format == "dot":
-        terminal.say(dot(graph, list(dict.fromkeys(name for a in answers.values() for name in names(a)))))
-        return 0
-    for name in dict.fromkeys(name for answer in answers.values() for name in names(answer)):
-        terminal.say(name)
-    return 0
 
 
 def questions(query: str, args: list[str]) -> dict[str, str]:

@@ -20,9 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     here = project.Project.find()
-    graph = here.graph(here.disk())
-    labels = sorted({label for text in args.patterns or ["//..."] for label in graph.targets(text)})
-    nodes = [graph.node(label) for label in labels]
+    with here.graph() as graph:
+        labels = sorted({label for text in args.patterns or ["//..."] for label in graph.targets(text)})
+        nodes = [graph.node(label) for label in labels]
     if args.json:
         rows = [
             {"label": node.label, "rule": node.rule, "package": node.package, "place": node.place}

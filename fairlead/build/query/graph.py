@@ -20,6 +20,7 @@ from fairlead.build.loader import Loader
 from fairlead.build.plan import JSON
 from fairlead.build.rule import Declared
 from fairlead.build.tree import Tree
+from fairlead.store import Store
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,18 @@ class DeclaredGraph:
         *,
         here: str = "",
         on_print: Callable[[str], None] | None = None,
+        store: Store | None = None,
     ) -> None:
         self._config = config if config is not None else BuckConfig.load(tree)
-        self._loader = Loader(tree, self._config, on_print or (lambda text: print(text, file=sys.stderr)))
+        self._loader = Loader(
+            tree, self._config, on_print or (lambda text: print(text, file=sys.stderr)), store
+        )
         self._here = here
         self._nodes: dict[str, Node] = {}
+
+    def flush(self) -> None:
+        """Keep in the store what was evaluated for it."""
+        self._loader.flush()
 
     def targets(self, pattern: str) -> list[str]:
         parsed = parse_pattern(pattern, "", self._here, self._config.cells)
