@@ -34,6 +34,15 @@ DAMAGED = (MachineryError, ValueError, EOFError, TypeError, KeyError)
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A plan with its name, and the questions of its evaluation: folders, links and files with the answers."""
+
+    name: str
+    plan: Plan
+    asked: tuple[Mapping[str, Mapping[str, str]], Mapping[str, str], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
 class Plans:
     """The plans of one project, in a store."""
 
@@ -41,21 +50,30 @@ class Plans:
 
     def find(self, tree: DiskTree, patterns: Sequence[str]) -> Plan | None:
         """The plan that evaluating `patterns` over `tree` would give; None if that is not known."""
-        name = self.name(tree, patterns)
+        kept = self.kept(tree, patterns)
+        return None if kept is None else kept.plan
+
+    def kept(self, tree: DiskTree, patterns: Sequence[str]) -> Kept | None:
+        """That plan with all that was asked for it."""
+        found = self._named(tree, patterns)
         try:
-            return None if name is None else _plan(parts(self.store, name))
+            return None if found is None else Kept(found[0], _plan(parts(self.store, found[0])), found[1])
         except DAMAGED:
             return None
 
     def name(self, tree: DiskTree, patterns: Sequence[str]) -> str | None:
         """The name of that plan, which stands for all that it says, without reading it."""
+        found = self._named(tree, patterns)
+        return None if found is None else found[0]
+
+    def _named(self, tree: DiskTree, patterns: Sequence[str]) -> tuple[str, Any] | None:
         row = self.store.results.get(NAMESPACE, _key(tree, patterns))
         if row is None:
             return None
         try:
-            asked = parts(self.store, row[:64].decode())
-            same = tree.answers(asked["folders"], asked["links"], asked["files"])
-            return row[64:].decode() if same else None
+            kept = parts(self.store, row[:64].decode())
+            asked = kept["folders"], kept["links"], kept["files"]
+            return (row[64:].decode(), asked) if tree.answers(*asked) else None
         except DAMAGED:
             return None
 

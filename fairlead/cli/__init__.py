@@ -11,13 +11,36 @@ _INTERRUPTED = 130
 
 
 def console() -> None:
-    """The `fairlead` console script."""
-    code = main(sys.argv[1:])
+    """The `fairlead` console script: what a daemon can do goes to that, the rest is done here."""
+    argv = sys.argv[1:]
+    code: int | None = None
+    if argv and argv[0] in ("build", "test", "targets", "affected", "query", "why"):
+        code = _by_daemon(argv)
+    if code is None:
+        code = main(argv)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
+
+
+def _by_daemon(argv: list[str]) -> int | None:
+    """The exit code of a command that a daemon has done; None if it is still to be done."""
+    from fairlead.build.daemon import client
+
+    try:
+        if not client.wanted(argv, os.environ):
+            return None
+        code = client.call(argv)
+        if code is None and client.wanted(argv, os.environ):
+            from fairlead.cli import daemon
+
+            code = client.call(argv) if daemon.begin() else None
+        return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
 
 
 def main(argv: list[str]) -> int:

@@ -35,6 +35,7 @@ VERBS: tuple[Verb, ...] = (
     Verb("targets", "fairlead.cli.targets", "list targets with their rules and places"),
     Verb("affected", "fairlead.cli.affected", "list the tests that a change can affect, and why"),
     Verb("query", "fairlead.cli.query", "ask about the graph of targets"),
+    Verb("daemon", "fairlead.cli.daemon", "look at the process that stays between commands, or end it"),
     Verb("log", "fairlead.cli.log", "look at what earlier builds and tests did"),
     Verb("review", "fairlead.cli.review", "comment on a diff, accept it, or ask for changes"),
     Verb("publish", "fairlead.cli.publish", "publish a built executable, pinned by digest"),
@@ -46,7 +47,10 @@ VERBS: tuple[Verb, ...] = (
 )
 
 # Called by programs, not by people: left out of help and completion.
-HIDDEN: tuple[Verb, ...] = (Verb("git-credential", "fairlead.cli.git_credential", "answer git's questions"),)
+HIDDEN: tuple[Verb, ...] = (
+    Verb("git-credential", "fairlead.cli.git_credential", "answer git's questions"),
+    Verb("daemon-process", "fairlead.cli.daemon_process", "be the daemon of a project"),
+)
 
 
 def find(name: str) -> Verb | None:

@@ -1,0 +1,194 @@
+"""What the daemon keeps between commands, and when it holds.
+
+One for each process (`daemon.current`). Where no daemon runs everything is found out anew, from the store.
+Nothing here is an answer that the store could not give; it only saves asking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead.build.daemon import watcher
+from fairlead.build.daemon.files import OUT, Files
+from fairlead.build.plan import Plan
+from fairlead.build.plans import Plans
+from fairlead.build.tree import DiskTree
+from fairlead.store import Store
+
+_REQUESTS = 8
+"""Requests (patterns from a folder) that are kept; the one that was not asked for longest goes first."""
+
+
+@dataclass
+class Asked:
+    """The questions that an evaluation put to a tree, with the answers."""
+
+    folders: Mapping[str, Mapping[str, str]]
+    links: Mapping[str, str]
+    files: Mapping[str, str]
+
+    def same(self, files: Files, since: int) -> bool:
+        """Whether they have the same answers still, as far as `files` has changed since then."""
+        for kind, path in files.changes[since:]:
+            if kind == "folder":
+                if path in self.folders and files.entries(path) != self.folders[path]:
+                    return False
+            elif path in self.links or path in self.files:
+                return False
+        return True
+
+
+@dataclass
+class Request:
+    """What is known of one list of patterns: `name` and `plan` hold while `asked` does. Files have been
+    looked at up to `seen` of their changes, in `age`."""
+
+    name: str
+    plan: Plan
+    asked: Asked
+    age: int
+    seen: int
+
+    def holds(self, files: Files) -> bool:
+        """Whether evaluating it again would give the same."""
+        return self.age == files.age and self.asked.same(files, self.seen)
+
+
+@dataclass
+class State:
+    """What is kept of a project. `files` is None where nothing tells of changes."""
+
+    root: Path
+    store: Store
+    files: Files | None = None
+    retired: bool = False
+    requests: dict[tuple[str, ...], Request] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._results = _identity(self.store.results.path)
+        self._watch()
+
+    def _watch(self) -> None:
+        if watcher.works(self.root, self.root / OUT if (self.root / OUT).is_dir() else self.root):
+            with contextlib.suppress(watcher.Full):
+                self.files = Files(self.root, self.store.results)
+
+    # -- life
+
+    def stands(self) -> bool:
+        """Whether there is a project to serve still."""
+        return not self.retired and self.root.is_dir()
+
+    def facts(self) -> dict[str, object]:
+        """What `fairlead daemon status` tells of it."""
+        return {
+            "watcher": "none" if self.files is None else "inotify",
+            "watched": 0 if self.files is None else self.files.watched,
+            "requests": len(self.requests),
+        }
+
+    @contextlib.contextmanager
+    def command(self) -> Iterator[None]:
+        """For the time of one command: all that happened before it began is taken in."""
+        if _identity(self.store.results.path) != self._results:
+            self.forget()
+        if self.files is not None:
+            try:
+                self.files.refresh()
+            except watcher.Full:
+                self._give_up()
+            else:
+                if not self.files.stands:  # another folder has the project's name now
+                    self.retired = True
+                    self._give_up()
+        try:
+            yield
+        except watcher.Full:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Watch nothing from now on: there are more folders than the system lets us watch."""
+        if self.files is not None:
+            self.files.end()
+        self.files = None
+        self.requests.clear()
+
+    def forget(self) -> None:
+        """Keep nothing of what was learnt: a command may have left it half changed."""
+        self.requests.clear()
+        if self.files is not None:
+            self.files.end()
+            self.files = None
+        if _identity(self.store.results.path) != self._results:
+            self.store.results.close()
+            self.store = Store.open(self.store.root)
+            self._results = _identity(self.store.results.path)
+        self._watch()
+
+    def tidy(self, asked: Callable[[], bool]) -> None:
+        """Do what can wait until nobody does; `asked` says when somebody waits again."""
+        gc.collect(0)
+
+    def end(self) -> None:
+        """The process ends."""
+        if self.files is not None:
+            self.files.end()
+
+    # -- what commands ask
+
+    def tree(self) -> DiskTree:
+        """The project's files, for one command."""
+        return DiskTree(self.root, self.store.results) if self.files is None else self.files.view()
+
+    def plan(
+        self, tree: DiskTree, patterns: Sequence[str], evaluate: Callable[[], tuple[Plan, bool]]
+    ) -> Plan:
+        """The plan of `patterns`, the first of which is the folder they are meant from. `evaluate` makes it,
+        and says whether it may be kept."""
+        found = self.request(tree, patterns)
+        if found is not None:
+            return found.plan
+        plan, keep = evaluate()
+        if keep:
+            asked = Asked(*tree.asked())
+            Plans(self.store).keep(tree, patterns, plan)
+            name = Plans(self.store).name(tree, patterns)
+            if name is not None:
+                self._keep(tuple(patterns), name, plan, asked)
+        return plan
+
+    def request(self, tree: DiskTree, patterns: Sequence[str]) -> Request | None:
+        """What is known of `patterns` and holds; None if it must be evaluated."""
+        key = tuple(patterns)
+        found, files = self.requests.pop(key, None), self.files
+        if found is not None and files is not None and found.holds(files):
+            found.seen = len(files.changes)
+            self.requests[key] = found
+            return found
+        kept = Plans(self.store).kept(tree, patterns)
+        return None if kept is None else self._keep(key, kept.name, kept.plan, Asked(*kept.asked))
+
+    def _keep(self, key: tuple[str, ...], name: str, plan: Plan, asked: Asked) -> Request:
+        files = self.files
+        found = Request(name, plan, asked, 0 if files is None else files.age, 0)
+        if files is not None:
+            found.seen = len(files.changes)
+            if all(files.knows(folder) for folder in asked.folders):
+                self.requests[key] = found
+                while len(self.requests) > _REQUESTS:
+                    del self.requests[next(iter(self.requests))]
+        return found
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        seen = os.stat(path)
+    except OSError:
+        return None
+    return seen.st_dev, seen.st_ino
