@@ -61,6 +61,13 @@ def run(args: argparse.Namespace) -> int:
     engine.record = "none" if args.runs and args.record == "failed" else args.record
     if args.pdb:
         return debug(engine, plan.requested)
+    named = [pattern for pattern in args.patterns if not pattern.endswith((":", "..."))]
+    if named and not engine.tests(plan.requested):
+        raise UsageError(
+            f"{named[0]} is no test" if len(named) == 1 else f"none of {', '.join(named)} is a test",
+            where="fairlead test",
+            remedy="`fairlead build` builds it; `fairlead targets` lists what there is, with its rules",
+        )
     if watch.quiet(args):
         engine.on_event = lambda _: None
     elif not args.json:
@@ -71,14 +78,14 @@ def run(args: argparse.Namespace) -> int:
             if args.runs and not args.json and not watch.quiet(args):
                 terminal.note(f"run {number + 1} of {args.runs}")
             reports.append(engine.test(plan.requested, reuse=not args.no_test_cache and not args.runs))
-        passed = all(report.passed for report in reports)
-        journal.end(0 if passed else 1, ran=reports[-1].ran, known=reports[-1].cached)
+        code = exit_of(reports)
+        journal.end(code, ran=reports[-1].ran, known=reports[-1].cached)
     tallies = tally([result for report in reports for result in report.results], store) if args.runs else []
     if args.junit is not None:
         write_junit(Path(args.junit), [result for report in reports for result in report.results], store)
     finder = undeclared.Finder(here, store, tree, plan) if engine.record != "none" else None
     if watch.quiet(args):
-        return 0 if passed else 1
+        return code
     if args.json:
         print(json.dumps(document(reports, tallies, finder), indent=2))
     else:
@@ -90,7 +97,12 @@ def run(args: argparse.Namespace) -> int:
         for counts in tallies:
             show_tally(counts)
         terminal.say(summary(reports[0]) if not args.runs else summary_of_runs(reports, tallies))
-    return 0 if passed else 1
+    return code
+
+
+def exit_of(reports: Sequence[TestReport]) -> int:
+    """0 if all passed; 2 if nothing is bad but what some tests were given, such as a lock; else 1."""
+    return min((r.exit for report in reports for r in report.results if r.outcome != "pass"), default=0)
 
 
 def _check(args: argparse.Namespace) -> None:

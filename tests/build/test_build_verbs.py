@@ -209,10 +209,14 @@ def _row(document: dict[str, object]) -> dict[str, object]:
         (["build", "//...", "--sandbox", "total"], 2, ["total"]),
         (["build"], 2, ["PATTERN"]),
         (["build", "//...", "--jobs", "-1"], 2, ["-1 is no number of jobs", "--jobs", "1 or more"]),
-        (["test", "//lib:upper"], 0, ["no target here is a test"]),
+        (["test", "//lib:upper"], 2, ["//lib:upper is no test", "fairlead build"]),
+        (["test", "//lib:upper", "//lib:count"], 2, ["none of //lib:upper, //lib:count is a test"]),
+        (["test", "//bare:"], 0, ["no target here is a test"]),
+        (["test", "//bare/...", "--json"], 0, ['"results": []']),
     ],
 )
 def test_bad_input_is_told_in_words(clone: Clone, args: list[str], code: int, words: list[str]) -> None:
+    clone.write("bare/BUCK", "genrule(name = 'x', out = 'x', cmd = 'touch $OUT')\n")
     said = "".join(clone.run(*args, code=code))
     for word in words:
         assert word in said
@@ -222,6 +226,22 @@ def test_a_broken_file_names_its_place(clone: Clone) -> None:
     clone.write("lib/BUCK", LIB + "\ngenrule(name = 'x', out = 'y', cmd = 1 +)\n")
     _, err = clone.run("build", "//...", code=2)
     assert "lib/BUCK:7" in err and "what to do" in err
+
+
+def test_a_broken_lock_is_bad_input_and_no_failed_test(clone: Clone) -> None:
+    rules = (
+        "python_toolchain(name = 'py', lock = 'lock')\n"
+        "python_test(name = 't', srcs = ['test_a.py'], toolchain = ':py')\n"
+        "sh_test(name = 'bad', test = 'bad.sh')\n"
+    )
+    clone.write("locked/BUCK", rules)
+    clone.write("locked/lock", "pytest\n")
+    clone.write("locked/test_a.py", "def test_a(): pass\n")
+    clone.write("locked/bad.sh", "#!/bin/sh\nexit 1\n")
+    (clone.root / "locked/bad.sh").chmod(0o755)
+    out, err = clone.run("test", "//locked:t", code=2)
+    assert "a lock holds name==version with --hash only, not: pytest" in out + err
+    clone.run("test", "//locked:", code=1)
 
 
 def test_outside_of_a_project(tmp_path: Path) -> None:
