@@ -37,6 +37,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("build.packages", [], "The packages of an inferred project, as paths; empty means those found."),
     Setting("build.requires", [], "More requirements for `fairlead init --lock`, besides the declared ones."),
     Setting("build.groups", [], "Groups and extras that tests need; empty means those that are found."),
+    Setting("build.groups", [], "Groups and extras that tests need; empty means those that are found."),
     Setting("build.version", "", "The version of an inferred project, where no file says it."),
     Setting("build.jobs", 0, "Actions and tests that run at once; 0 means one for each processor."),
     Setting("build.daemon", "auto", "Whether a process stays between commands: auto, on or off."),

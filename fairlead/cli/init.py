@@ -1,26 +1,26 @@
 """Read a Python repository: what it holds, which targets follow from it, and how sure that is.
 
-Nothing of the repository is run. One file is written, fairlead.toml, unless it or [tool.fairlead] in
-pyproject.toml is there; then the lines to add are shown. From then on `fairlead test //...` works.
+Then prove it: the environment of the tests is chosen (the repository's lock, else one made and kept on
+this machine), installed, and pytest collects everything once in the sandbox. One file is written,
+fairlead.toml, unless it or [tool.fairlead] in pyproject.toml is there; then the lines to add are shown. From
+then on `fairlead test` works.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import shutil
-import subprocess
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairlead.cli import terminal
-from fairlead.errors import MachineryError, UsageError
+from fairlead.cli import proving, terminal
+from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
     from fairlead.build.infer import Repository
+    from fairlead.cli.proving import Proof
 
 _TEXT = """\
 # Targets are found by reading the repository; `fairlead init` shows them.
@@ -38,6 +38,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="resolve what the repository declares for its tests, and keep it in requirements.tests.lock",
     )
     parser.add_argument("--write", action="store_true", help="write the targets out as a BUCK file")
+    parser.add_argument(
+        "--static", action="store_true", help="only read: install nothing and run no code of the repository"
+    )
+    parser.add_argument(
+        "--sandbox", choices=("auto", "namespace", "none"), default=None, help="how pytest is kept apart"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,19 +51,30 @@ def run(args: argparse.Namespace) -> int:
     root = _root(Path.cwd())
     found = _read(root)
     written: list[str] = []
+    proof: Proof | None = None
     if args.lock:
-        written.append(_resolve(root, found))
+        written.append(proving.keep_lock(root, found))
         found = _read(root)
     if args.write:
         written.append(_write_out(root, found))
-    elif not found.settings.source:
-        _create(root / "fairlead.toml", _TEXT)
-        written.append("fairlead.toml")
+    else:
+        fresh = not found.settings.source
+        if fresh:
+            _create(root / "fairlead.toml", _TEXT)
+            written.append("fairlead.toml")
+            found = _read(root)
+        if not args.static:
+            proof = proving.prove(root, found, _read, level=args.sandbox or "")
+            if fresh and proof.lacking:
+                lines = ", ".join(json.dumps(line) for line in proof.lacking)
+                _create(root / "fairlead.toml", f"{_TEXT}requires = [{lines}]\n")
+                proof = replace(proving.prove(root, _read(root), _read, level=args.sandbox or ""), lacking=())
+            found = proof.found
     seconds = time.monotonic() - began
     if args.json:
-        print(json.dumps(_document(found, written, seconds), indent=2))
+        print(json.dumps(_document(found, proof, written, seconds), indent=2))
     else:
-        _show(root, found, written, seconds)
+        _show(root, found, proof, written, seconds)
     return 0
 
 
@@ -87,59 +104,6 @@ def _read(root: Path) -> Repository:
     return infer.infer(tree, loader.inferred_files())
 
 
-def _resolve(root: Path, found: Repository) -> str:
-    """Resolve the declared requirements into a lock; its path in the repository."""
-    from fairlead.build.infer.environment import LOCK
-
-    requires = found.environment.requires
-    if found.settings.lock:
-        raise UsageError(
-            f"the repository names its lock already: {found.settings.lock}",
-            where=found.settings.source,
-            remedy="remove `lock` below [build] to have one made",
-        )
-    if not requires:
-        raise UsageError(
-            "the repository declares nothing that its tests need",
-            where=str(root),
-            remedy='say it in fairlead.toml: requires = ["pytest"] below [build]',
-        )
-    uv = Path(sys.executable).parent / "uv"
-    program = str(uv) if uv.is_file() else shutil.which("uv")
-    if program is None:
-        raise MachineryError("uv is not installed", where="PATH", remedy="run `pip install uv`")
-    words = [program, "pip", "compile", "--quiet", "--generate-hashes", "--no-build", "--no-header"]
-    words += ["--no-annotate", "--python-version", f"{sys.version_info.major}.{sys.version_info.minor}", "-"]
-    # Not in the repository: neither its uv settings nor its pyproject.toml may say where packages come from.
-    done = subprocess.run(
-        words,
-        input="".join(f"{line}\n" for line in requires),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        cwd=os.sep,
-        check=False,
-    )
-    if done.returncode:
-        lines = "".join(f"\n  | {line}" for line in done.stderr.strip().splitlines()[-12:])
-        raise UsageError(
-            f"what the repository declares cannot be resolved to wheels:{lines}",
-            where=", ".join(requires)[:200],
-            remedy="correct what it declares, or the indexes in your uv settings",
-        )
-    if not any(line.startswith("pytest==") for line in done.stdout.splitlines()):
-        raise UsageError(
-            "pytest is not among what the repository declares for its tests",
-            where=", ".join(requires)[:200],
-            remedy='say it in fairlead.toml: requires = ["pytest"] below [build]',
-        )
-    from fairlead.store import atomic
-
-    head = "# Made by `fairlead init --lock`; run it again to renew.\n"
-    atomic.write(root / LOCK, (head + done.stdout).encode())
-    return LOCK
-
-
 def _write_out(root: Path, found: Repository) -> str:
     path = root / "BUCK"
     if found.targets.tests and not found.environment.lock:
@@ -158,26 +122,19 @@ def _create(path: Path, text: str) -> None:
     atomic.write(path, text.encode())
 
 
-def _show(root: Path, found: Repository, written: list[str], seconds: float) -> None:
+def _show(root: Path, found: Repository, proof: Proof | None, written: list[str], seconds: float) -> None:
     """What was found, what is asked for, what was written."""
-    width = max((len(f.subject) for f in found.findings), default=0)
-    for finding in found.findings:
+    findings = [*found.findings, *(proof.findings if proof else ())]
+    width = max((len(f.subject) for f in findings), default=0)
+    for finding in findings:
         mark = terminal.style(f"{finding.sure:<8}", _COLOURS[finding.sure])
         source = f"  ({finding.source})" if finding.source else ""
         terminal.say(f"{mark} {finding.subject:<{width}}  {finding.value}{source}")
-    libraries, tests = found.targets.libraries, found.targets.tests
-    whole = [test for test in tests if test.whole]
+    libraries = found.targets.libraries
     terminal.say()
     terminal.say(f"libraries   {', '.join('//:' + library.name for library in libraries) or 'none'}")
-    terminal.say(
-        f"tests       {len(tests)}, of which {len(whole)} get the whole project, since something in them"
-        " cannot be told by reading"
-    )
-    for test in tests[:_SHOWN]:
-        terminal.say(f"  //:{test.name}" + (f"  ({test.why})" if test.why else ""))
-    if len(tests) > _SHOWN:
-        terminal.say(f"  and {len(tests) - _SHOWN} more: `fairlead targets //...`")
-    asked = [finding for finding in found.findings if finding.add and finding.sure != "known"]
+    _show_tests(found, proof)
+    asked = [finding for finding in findings if finding.add and finding.sure != "known"]
     if asked:
         terminal.say()
         terminal.say(
@@ -195,13 +152,40 @@ def _show(root: Path, found: Repository, written: list[str], seconds: float) -> 
     terminal.say(f"{wrote}  ({terminal.seconds(seconds)})")
 
 
-def _document(found: Repository, written: list[str], seconds: float) -> dict[str, object]:
+def _show_tests(found: Repository, proof: Proof | None) -> None:
+    """The test targets, the doubtful ones first."""
+    states = proving.states(found, proof)
+    counts = {sure: sum(state.sure == sure for state in states) for sure in _COLOURS}
+    said = ", ".join(f"{number} {sure}" for sure, number in counts.items() if number)
+    number = sum(state.tests for state in states)
+    terminal.say(f"tests       {len(states)} targets" + (f": {said}" if said else "") + f"; {number} tests")
+    states.sort(key=lambda state: [*_COLOURS][::-1].index(state.sure))
+    for state in states[:_SHOWN]:
+        mark = terminal.style(f"{state.sure:<8}", _COLOURS[state.sure])
+        counted = f"  {state.tests}" if state.tests else ""
+        terminal.say(f"  {mark} {state.label}{counted}" + (f"  {state.why}" if state.why else ""))
+    if len(states) > _SHOWN:
+        terminal.say(f"  and {len(states) - _SHOWN} more: `fairlead targets //...`")
+
+
+def _document(
+    found: Repository, proof: Proof | None, written: list[str], seconds: float
+) -> dict[str, object]:
+    states = {state.label: state for state in proving.states(found, proof)}
     return {
         "schema": "fairlead.init/1",
-        "findings": [finding.to_json() for finding in found.findings],
+        "findings": [f.to_json() for f in (*found.findings, *(proof.findings if proof else ()))],
         "libraries": [f"//:{library.name}" for library in found.targets.libraries],
         "tests": [
-            {"label": f"//:{test.name}", "path": test.path, "whole": test.whole, "why": test.why}
+            {
+                "label": f"//:{test.name}",
+                "path": test.path,
+                "whole": test.whole,
+                "why": test.why,
+                "sure": states[f"//:{test.name}"].sure,
+                "reason": states[f"//:{test.name}"].why,
+                "tests": states[f"//:{test.name}"].tests,
+            }
             for test in found.targets.tests
         ],
         "written": written,

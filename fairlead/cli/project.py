@@ -157,12 +157,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def sandbox_level(args: argparse.Namespace, project: Project) -> Requested:
     """The level asked for on the command line, else in the settings; UsageError for an unknown one."""
-    level: str = args.sandbox or project.settings.text("build.sandbox")
+    return level(args.sandbox or project.settings.text("build.sandbox"), project)
+
+
+def level(wanted: str, project: Project) -> Requested:
+    """A level by its name; UsageError for an unknown one."""
     for known in LEVELS:
-        if level == known:
+        if wanted == known:
             return known
     raise UsageError(
-        f"there is no sandbox level {level}",
+        f"there is no sandbox level {wanted}",
         where=project.settings.source("build.sandbox"),
         remedy="use " + ", ".join(LEVELS),
     )

@@ -62,14 +62,14 @@ def clone(tmp_path: Path, house: Wheelhouse) -> Clone:
 
 
 def test_init_then_lock_then_test_then_nothing_runs(clone: Clone) -> None:
-    out, _ = clone.run("init")
+    out, _ = clone.run("init", "--static")
     assert "known    packages" in out and "src/hello" in out
     assert "unknown  environment" in out and "fairlead init --lock" in out
     assert "wrote fairlead.toml" in out
     assert clone.git("status", "--short").split() == ["??", "fairlead.toml"]
     out, err = clone.run("test", "//...", code=2)
     assert "init --lock" in err
-    out, _ = clone.run("init", "--lock")
+    out, _ = clone.run("init", "--lock", "--static")
     assert "wrote requirements.tests.lock" in out and "known    environment" in out
     assert clone.read("requirements.tests.lock").count("--hash=sha256:") == 2
     out, _ = clone.run("test", "//...")
@@ -79,8 +79,8 @@ def test_init_then_lock_then_test_then_nothing_runs(clone: Clone) -> None:
 
 
 def test_an_edit_is_seen_and_why_names_it(clone: Clone) -> None:
-    clone.run("init")
-    clone.run("init", "--lock")
+    clone.run("init", "--static")
+    clone.run("init", "--lock", "--static")
     clone.run("test", "//:tests/test_hello")
     clone.write("src/hello/other.py", "x = 1\n")
     assert "1 of 1 passed" in clone.run("test", "//...")[0]
@@ -98,8 +98,8 @@ def test_an_edit_is_seen_and_why_names_it(clone: Clone) -> None:
 def test_a_file_that_reading_did_not_find_is_named_with_the_line_to_add(clone: Clone) -> None:
     clone.write("extra/x.txt", "x")
     clone.write("tests/test_hello.py", "def test_reads():\n    open('ext' + 'ra/x.' + 'txt')\n")
-    clone.run("init")
-    clone.run("init", "--lock")
+    clone.run("init", "--static")
+    clone.run("init", "--lock", "--static")
     out, _ = clone.run("test", "//...", code=1)
     assert 'extra/x.txt (opened): add data = ["extra/x.txt"] below [build] in fairlead.toml' in out
     clone.write("fairlead.toml", '[build]\ninfer = true\ndata = ["extra"]\n')
@@ -109,7 +109,7 @@ def test_a_file_that_reading_did_not_find_is_named_with_the_line_to_add(clone: C
 def test_existing_settings_are_never_rewritten(clone: Clone) -> None:
     before = PYPROJECT + "[tool.fairlead.lint]\ndisable = []\n"
     clone.write("pyproject.toml", before)
-    out, _ = clone.run("init")
+    out, _ = clone.run("init", "--static")
     assert "nothing written" in out and "infer = true" in out
     assert clone.read("pyproject.toml") == before and not (clone.root / "fairlead.toml").exists()
     clone.write("pyproject.toml", before + "[tool.fairlead.build]\ninfer = true\n")
@@ -118,8 +118,8 @@ def test_existing_settings_are_never_rewritten(clone: Clone) -> None:
 
 
 def test_written_out_the_targets_stay_what_they_were(clone: Clone) -> None:
-    clone.run("init")
-    clone.run("init", "--lock")
+    clone.run("init", "--static")
+    clone.run("init", "--lock", "--static")
     clone.run("test", "//...")
     assert "wrote BUCK" in clone.run("init", "--write")[0]
     assert "no test ran" in clone.run("test", "//...")[0]
@@ -127,8 +127,8 @@ def test_written_out_the_targets_stay_what_they_were(clone: Clone) -> None:
 
 
 def test_a_commit_has_the_same_targets(clone: Clone) -> None:
-    clone.run("init")
-    clone.run("init", "--lock")
+    clone.run("init", "--static")
+    clone.run("init", "--lock", "--static")
     clone.commit("fairlead")
     clone.run("test", "//...")
     clone.write("src/hello/voice.py", "raise SystemExit\n")
@@ -153,13 +153,13 @@ def test_nothing_declared_is_asked_for_and_never_guessed(clone: Clone) -> None:
 
 def test_a_lock_without_pytest_is_not_made(clone: Clone) -> None:
     clone.write("pyproject.toml", PYPROJECT.replace('tests = ["pytest"]', ""))
-    clone.run("init")
+    clone.run("init", "--static")
     _, err = clone.run("init", "--lock", code=2)
     assert "pytest is not among" in err and not (clone.root / "requirements.tests.lock").exists()
 
 
 def test_what_cannot_be_resolved_is_said_in_the_resolvers_words(clone: Clone) -> None:
     clone.write("pyproject.toml", PYPROJECT.replace('["words"]', '["not-to-be-had"]'))
-    clone.run("init")
+    clone.run("init", "--static")
     _, err = clone.run("init", "--lock", code=2)
     assert "not-to-be-had" in err and not (clone.root / "requirements.tests.lock").exists()

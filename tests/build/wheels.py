@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,3 +61,22 @@ class Wheelhouse:
             for member, text in {**members, f"{info}/RECORD": rows}.items():
                 wheel.writestr(zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0)), text)
         return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+
+
+def real_pytest(house: Wheelhouse) -> None:
+    """Put the pytest that runs these tests into the house, with what it needs."""
+    for name in ("pytest", "pluggy", "iniconfig", "packaging", "pygments"):
+        installed = importlib.metadata.distribution(name)
+        files = [(path, path.locate()) for path in installed.files or () if ".." not in path.parts]
+        keep = ("METADATA", "entry_points.txt", "WHEEL")
+        members = {
+            str(path): Path(at).read_bytes()
+            for path, at in files
+            if path.suffix in (".py", ".typed") or path.name in keep
+        }
+        info = next(path.parts[0] for path, _ in files if path.name == "METADATA")
+        rows = "".join(f"{path},,\n" for path in [*members, f"{info}/RECORD"])
+        wheel = house.folder / f"{name}-{installed.version}-py3-none-any.whl"
+        with zipfile.ZipFile(wheel, "w") as made:
+            for member, data in {**members, f"{info}/RECORD": rows.encode()}.items():
+                made.writestr(zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0)), data)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fairlead.build.infer import setupscript
 from fairlead.build.infer.finding import Finding, Sure
 from fairlead.build.infer.modules import INIT
 from fairlead.build.infer.settings import Settings, table, text, texts, toml
@@ -41,6 +42,7 @@ _COMPILED = {"meson", "maturin", "scikit-build"}
 class Project:
     """One project of the repository. Paths are relative to the repository: `folder` is its own, `roots` are
     the folders from which its modules are imported, `packages` the folders and single files that it packs.
+    `setup` is its setup.cfg and the literals of its setup.py, `computed` what setup.py computes.
     `name` and `version` are those of the distribution, "" if not known."""
 
     folder: str
@@ -51,11 +53,25 @@ class Project:
     entry_points: dict[str, dict[str, str]] = field(default_factory=dict)
     pyproject: Mapping[str, object] = field(default_factory=dict)
     setup: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    computed: frozenset[str] = frozenset()
     findings: list[Finding] = field(default_factory=list)
 
     def at(self, path: str) -> str:
         """The path in the repository of what the project calls `path`."""
         return "/".join(part for part in (*self.folder.split("/"), *path.split("/")) if part not in ("", "."))
+
+    def metadata(self) -> dict[str, str]:
+        """What an installation would say of it: files by their paths on the search path, none if it has no
+        name or version. The rule python_metadata writes the same."""
+        if not (self.name and self.version):
+            return {}
+        groups = (
+            "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in names.items())]) + "\n"
+            for group, names in self.entry_points.items()
+        )
+        folder = f"{self.name.replace('-', '_')}-{self.version}.dist-info"
+        described = f"Metadata-Version: 2.1\nName: {self.name}\nVersion: {self.version}\n"
+        return {f"{folder}/METADATA": described, f"{folder}/entry_points.txt": "\n".join(groups)}
 
     def owns(self, path: str) -> bool:
         """Whether `path` lies in one of its packages."""
@@ -112,8 +128,15 @@ def _project(tree: Tree, files: tuple[str, ...], folder: str, settings: Settings
         made.pyproject = toml(tree, made.at("pyproject.toml"))
     if tree.kind(made.at("setup.cfg")) == "file":
         made.setup = _setup(tree, made.at("setup.cfg"))
+    if tree.kind(made.at("setup.py")) == "file":
+        script = setupscript.read(tree.read(made.at("setup.py")))
+        made.computed = script.computed
+        made.setup = _merged(script.sections, made.setup)
     backend = _backend(made)
-    where = made.at("pyproject.toml") if made.pyproject else made.at("setup.cfg")
+    if "project" in made.pyproject or "tool" in made.pyproject:
+        where = made.at("pyproject.toml")
+    else:
+        where = made.at("setup.cfg" if made.at("setup.cfg") in files else "setup.py")
     project = table(made.pyproject, "project") or {}
     poetry = table(made.pyproject, "tool", "poetry") or {}
     metadata = made.setup.get("metadata", {})
@@ -137,6 +160,13 @@ def _project(tree: Tree, files: tuple[str, ...], folder: str, settings: Settings
             )
         )
     return made
+
+
+def _merged(
+    script: Mapping[str, Mapping[str, str]], cfg: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, str]]:
+    """What setup.py says in literals, and over it what setup.cfg says."""
+    return {name: {**script.get(name, {}), **cfg.get(name, {})} for name in {**script, **cfg}}
 
 
 def _backend(project: Project) -> str:

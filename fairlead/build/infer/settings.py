@@ -27,6 +27,7 @@ class Settings:
     data: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     version: str = ""
 
 
@@ -70,7 +71,8 @@ def texts(value: object) -> tuple[str, ...]:
 
 def _settings(found: Mapping[str, object], source: str) -> Settings:
     build = table(found, "build") or {}
-    kinds = {"infer": bool, "lock": str, "data": list, "packages": list, "requires": list, "version": str}
+    kinds: dict[str, type] = {"infer": bool, "lock": str, "version": str}
+    kinds |= dict.fromkeys(("data", "packages", "requires", "groups"), list)
     for name, kind in kinds.items():
         value = build.get(name)
         if value is not None and (
@@ -86,5 +88,6 @@ def _settings(found: Mapping[str, object], source: str) -> Settings:
         tuple(path.strip("/") for path in texts(build.get("data"))),
         tuple(path.strip("/") for path in texts(build.get("packages"))),
         texts(build.get("requires")),
+        texts(build.get("groups")),
         text(build.get("version")),
     )

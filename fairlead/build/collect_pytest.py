@@ -1,0 +1,59 @@
+"""Let pytest collect a project and say what it found: collect_pytest.py JSON, by the project's own Python.
+
+The one argument is an object: `root`, the folder in which pytest starts; `search`, the folders for imports;
+`ignore`, folders that pytest leaves out; `out`, the file that the answer is written to. Nothing else is said
+to pytest, so that what is found is what `pytest` in that folder would run.
+
+The answer: `items`, pairs of a file and a node id; `failed`, pairs of a node id and pytest's own words;
+`skipped`, likewise; `code`, pytest's exit code, -1 if it did not come to an end.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+
+class Notes:
+    """A plugin that writes down what is collected and what is not."""
+
+    def __init__(self) -> None:
+        self.items: list[tuple[str, str]] = []
+        self.failed: list[tuple[str, str]] = []
+        self.skipped: list[tuple[str, str]] = []
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """Called for each file, class and folder."""
+        if report.failed:
+            self.failed.append((report.nodeid, str(report.longrepr)))
+        elif report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+            self.skipped.append((report.nodeid, str(reason)))
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        """Called once, with what is left after `-k`, `-m` and plugins that deselect."""
+        for item in session.items:
+            self.items.append((str(getattr(item, "path", "") or item.fspath), item.nodeid))
+
+
+def main(asked: "dict[str, Any]") -> int:
+    os.environ["PYTHONPATH"] = os.pathsep.join(asked["search"])
+    sys.path[0:1] = asked["search"]
+    sys.dont_write_bytecode = True
+    os.chdir(asked["root"])
+    notes, code = Notes(), -1
+    try:
+        import pytest
+
+        words = ["--collect-only", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+        words += [f"--ignore={path}" for path in asked["ignore"]]
+        code = int(pytest.main(words, plugins=[notes]))
+    finally:
+        answer = {"items": notes.items, "failed": notes.failed, "skipped": notes.skipped, "code": code}
+        with open(asked["out"], "w", encoding="utf-8", errors="backslashreplace") as stream:
+            json.dump(answer, stream)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(json.loads(sys.argv[1])))
