@@ -59,14 +59,20 @@ def _evaluate(
     seen = Path(f"/fairlead/{package.name}") if inside else package
     project = "/project" if inside else str(root.resolve())
     answer, log = scratch / "answer", scratch / "log"
-    library = str(seen.parent if package.is_dir() else seen)
+    library = seen.parent if package.is_dir() else seen
+    binds = [Bind(package, str(seen)), Bind(root.resolve(), project)]
+    if enforced == "landlock" and package.is_dir():  # what lies beside the package is not for the child
+        library = scratch / "library"
+        library.mkdir()
+        (library / package.name).symlink_to(package)
+        binds.append(Bind(library, str(library)))
     command = Command(
-        argv=[system.interpreter(), "-I", "-S", "-E", "-c", _CHILD, library, project, *patterns],
+        argv=[system.interpreter(), "-I", "-S", "-E", "-c", _CHILD, str(library), project, *patterns],
         env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"},
         cwd=project,
         stdout=answer,
         stderr=log,
-        root_binds=[Bind(package, str(seen)), Bind(root.resolve(), project)] if inside else [],
+        root_binds=binds,
         memory_bytes=2048 * MIB,
         cpu_seconds=int(SECONDS),
         wall_seconds=SECONDS,

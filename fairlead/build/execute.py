@@ -110,7 +110,7 @@ class Cache:
         if not whole:
             self.store.results.delete("action", key)
             return None
-        if enforced == "namespace" and found["enforced"] != "namespace":
+        if not sandbox.at_least(found["enforced"], enforced):
             return None
         return Result(outputs, found["enforced"], found["seconds"], found["log"])
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fairlead.build.sandbox import Requested
     from fairlead.build.tree import DiskTree, Tree
 
-LEVELS: tuple[Requested, ...] = ("auto", "namespace", "none")
+LEVELS: tuple[Requested, ...] = ("auto", "namespace", "landlock", "none")
 
 
 @dataclass(frozen=True)

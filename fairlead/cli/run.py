@@ -18,7 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """What can be asked."""
     parser.add_argument("--jobs", type=int, help="how many actions run at once while a target is built")
     parser.add_argument(
-        "--sandbox", choices=("auto", "namespace", "none"), help="how a target's actions are kept apart"
+        "--sandbox",
+        choices=("auto", "namespace", "landlock", "none"),
+        help="how a target's actions are kept apart",
     )
     parser.add_argument("what", metavar="FILE|LABEL", help="a DotSlash file, or a build target")
     parser.add_argument("args", metavar="ARGS", nargs=argparse.REMAINDER, help="arguments of the program")

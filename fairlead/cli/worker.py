@@ -34,9 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--sandbox",
-        choices=("namespace", "none"),
+        choices=("namespace", "landlock", "none"),
         default="namespace",
-        help="none runs submitted code without walls; such verdicts count only where the server says so",
+        help="landlock takes weaker walls where namespaces are refused, none takes none; such verdicts "
+        "count only where the server says so",
     )
     parser.add_argument("--once", action="store_true", help="do one job and end")
 
@@ -58,14 +59,14 @@ def run(args: argparse.Namespace) -> int:
             where=str(state.root),
             remedy="add --server URL --name NAME --enrol-stdin, and write the code on standard input",
         )
-    _check_sandbox(args.sandbox)
+    level = _level(args.sandbox)
     settings = config.load(state.root)
     from fairlead.worker.supervisor import Supervisor
 
     supervisor = Supervisor(
         server=api.Server(registration.server, registration.token),
         state=state,
-        command=[sys.executable, "-P", "-m", "fairlead.cli.worker_job", str(state.root), args.sandbox],
+        command=[sys.executable, "-P", "-m", "fairlead.cli.worker_job", str(state.root), level],
         seconds=settings.number("worker.seconds"),
         note=note,
     )
@@ -102,12 +103,19 @@ def _enrol(args: argparse.Namespace, state: State) -> Registration:
     return registration
 
 
-def _check_sandbox(level: str) -> None:
-    """Say at the start, not at the first job, that this machine has no walls."""
+def _level(asked: str) -> str:
+    """The level that all jobs get. What cannot be had is said at the start, not at the first job."""
     from fairlead.build import sandbox
 
-    if level == "namespace" and (why := sandbox.refusal()):
-        raise MachineryError(
-            f"this machine refuses the namespaces that a sandbox is made of: {why}",
-            remedy="allow unprivileged user namespaces, or choose --sandbox none where nothing is to lose",
-        )
+    if asked == "none":
+        return asked
+    why = sandbox.refusal()
+    if not why:
+        return "namespace"
+    if asked == "landlock":
+        return sandbox.enforcement("landlock")
+    raise MachineryError(
+        f"this machine refuses the namespaces that a sandbox is made of: {why}",
+        remedy="allow unprivileged user namespaces, or choose --sandbox landlock, or none where nothing is "
+        "to lose; the server counts such verdicts only if its serve.enforcement says so",
+    )

@@ -681,6 +681,29 @@ def test_a_pass_without_walls_does_not_count_where_walls_are_asked_for(walled: Y
     assert walled.test(one, sandbox="none").results[0].reused
 
 
+def test_a_pass_counts_at_its_own_level_and_weaker_ones(walled: Yard) -> None:
+    one = plan(tests={"t": spec("true")})
+    assert walled.test(one, sandbox="none").results[0].enforced == "none"
+    first = walled.test(one, sandbox="landlock").results[0]
+    assert (first.reused, first.enforced) == (False, "landlock")
+    assert walled.test(one, sandbox="landlock").results[0].reused
+    assert walled.test(one, sandbox="auto").results[0].reused
+    assert not walled.test(one, sandbox="namespace").results[0].reused
+    assert walled.test(one, sandbox="landlock").results[0].enforced == "namespace"
+
+
+def test_by_landlock_an_action_and_a_test_have_what_they_declare(tmp_path: Path) -> None:
+    yard = Yard(tmp_path, "landlock")
+    for name in ("a", "other"):
+        yard.write(f"p/{name}.txt", "hello\n")
+    assert yard.build(chain()).ran == 2
+    assert yard.read(out("more", "more.txt")) == "HELLO\nend\n"
+    line = f"cat p/a.txt && ! cat {yard.root}/p/other.txt && ! echo x > p/a.txt && echo x > $TMPDIR/x"
+    report = yard.test(plan(tests={"t": spec(line, sources=("p/a.txt",))}))
+    assert [(r.outcome, r.enforced) for r in report.results] == [("pass", "landlock")], yard.log(report)
+    assert "other.txt: Permission denied" in yard.log(report)
+
+
 def test_a_test_cannot_write_its_project_its_verdict_or_the_cache(walled: Yard) -> None:
     places = ["p/a.txt", "new", f"{walled.store_folder}/results.sqlite", f"{walled.root}/new", "/new"]
     line = "; ".join(f"echo x > {place} && exit 9" for place in places)
@@ -760,4 +783,4 @@ def test_namespace_level_is_an_error_where_it_cannot_be_had(
     one = plan(tests={"t": spec("true")})
     with pytest.raises(MachineryError, match="refuses the namespaces"):
         yard.test(one, sandbox="namespace")
-    assert yard.test(one, sandbox="auto").results[0].enforced == "none"
+    assert yard.test(one, sandbox="auto").results[0].enforced == "landlock"

@@ -49,7 +49,7 @@ def lie(monkeypatch: pytest.MonkeyPatch) -> Lie:
     return become
 
 
-@pytest.mark.parametrize("level", ["namespace", "none"])
+@pytest.mark.parametrize("level", ["namespace", "landlock", "none"])
 def test_the_plan_is_the_one_that_evaluating_here_gives(project: Path, level: sandbox.Requested) -> None:
     plan = evaluate_apart(project, ["//..."], sandbox=level)
     assert plan.encode() == evaluate(DiskTree(project), ["//..."]).encode()
