@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairlead.errors import UsageError, did_you_mean
+from fairlead.errors import UsageError, did_you_mean, nearest
 
 Value = str | int | bool | list[str]
 
@@ -139,11 +139,35 @@ def load(start: Path | None = None, env: Mapping[str, str] = os.environ) -> Conf
     if found is not None:
         apply(*found, shared=True)
     for name, setting in known.items():
-        variable = "FAIRLEAD_" + name.replace(".", "_").replace("-", "_").upper()
+        variable = _variable(name)
         if variable in env:
             raw = _from_text(setting, env[variable], variable)
             values[name] = Effective(setting, _checked(setting, raw, variable), f"environment {variable}")
     return Config(values)
+
+
+_PREFIX = "FAIRLEAD_"
+# Variables that are no settings: folders of a person, and what Fairlead's own parts tell each other.
+_OTHERS = ("CONFIG_DIR", "STATE_DIR", "CRASH_AT", "PUSH", "SOCKET", "ENTERED")
+
+
+def unheeded(env: Mapping[str, str] = os.environ) -> list[tuple[str, str]]:
+    """Variables that look like settings and are none, each with the nearest ("did you mean ...?", or "").
+
+    They are told and not refused: an environment belongs to many programs. FAIRLEAD_TEST_ is our tests' own.
+    """
+    known = {_variable(setting.name).removeprefix(_PREFIX) for setting in SETTINGS} | set(_OTHERS)
+    words = sorted(name.removeprefix(_PREFIX) for name in env if name.startswith(_PREFIX))
+    found = []
+    for word in words:
+        if word not in known and not word.startswith("TEST_"):
+            near = nearest(word, known, limit=1)  # without the prefix, which makes all names alike
+            found.append((_PREFIX + word, f"did you mean {_PREFIX}{near[0]}?" if near else ""))
+    return found
+
+
+def _variable(setting: str) -> str:
+    return _PREFIX + setting.replace(".", "_").replace("-", "_").upper()
 
 
 def user_config_dir(env: Mapping[str, str] = os.environ) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,24 @@ def test_a_wrong_environment_variable_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load(tmp_path, FAIRLEAD_BUILD_JOBS="many")
     assert "FAIRLEAD_BUILD_JOBS" in caught.value.what
+
+
+def test_a_misspelt_environment_variable_is_told_with_the_nearest_name(tmp_path: Path) -> None:
+    env = {
+        "FAIRLEAD_WORKER_SECOND": "9", "FAIRLEAD_COLOUR": "red", "FAIRLEAD_BUILD_JOBS": "2",
+        "FAIRLEAD_CONFIG_DIR": str(tmp_path), "FAIRLEAD_STATE_DIR": str(tmp_path), "FAIRLEAD_TEST_X": "",
+        "HOME": str(tmp_path),
+    }  # fmt: skip
+    assert config.unheeded(env) == [
+        ("FAIRLEAD_COLOUR", ""),
+        ("FAIRLEAD_WORKER_SECOND", "did you mean FAIRLEAD_WORKER_SECONDS?"),
+    ]
+    command = [sys.executable, "-m", "fairlead", "config"]
+    full = {**env, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=full, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines() == [
+        "FAIRLEAD_COLOUR is no setting and is not heeded",
+        "FAIRLEAD_WORKER_SECOND is no setting and is not heeded; did you mean FAIRLEAD_WORKER_SECONDS?",
+    ]
+    done = subprocess.run([*command, "--json"], cwd=tmp_path, env=full, capture_output=True, check=True)
+    assert done.stderr == b""

@@ -57,6 +57,8 @@ def main(argv: list[str]) -> int:
         return 0
     # What follows `run X` belongs to the program that is run.
     as_json = "--json" in (argv[:2] if argv[0] == "run" else argv)
+    if not as_json and any(name.startswith("FAIRLEAD_") for name in os.environ):
+        _tell_unheeded()
     try:
         return _dispatch(argv)
     except FairleadError as error:
@@ -105,6 +107,15 @@ def _dispatch(argv: list[str]) -> int:
     code = module.run(args)
     assert isinstance(code, int)
     return code
+
+
+def _tell_unheeded() -> None:
+    """Name the variables that somebody meant as settings and misspelt."""
+    from fairlead import config
+    from fairlead.cli import terminal
+
+    for name, near in config.unheeded():
+        terminal.note(f"{name} is no setting and is not heeded" + (f"; {near}" if near else ""))
 
 
 def _report(error: FairleadError, as_json: bool) -> None:
