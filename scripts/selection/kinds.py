@@ -1,0 +1,196 @@
+"""Drawing edits of a project: so many of each kind, by a seed.
+
+Two of five edits are of one function's body in the source; one of ten is of a test's body, one of ten
+historic; the other kinds take turns.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections.abc import Iterator, Mapping
+
+from selection import mutation, planted
+from selection.edit import BODY, Content, Edit, File, Link
+from selection.mutation import Mutation, Source
+
+Files = Mapping[str, Content]
+
+
+class Kinds:
+    """The edits that a tree allows, by kind. `files` is its content, `folder` its test folder, `older` what
+    another release has otherwise, `given` edits that need more than the tree (other locks)."""
+
+    def __init__(
+        self, files: Files, folder: str, older: Files, given: Mapping[str, list[Edit]], seed: int
+    ) -> None:
+        self.files = files
+        self.folder = folder
+        self.older = older
+        self.random = random.Random(seed)
+        self.pools: dict[str, list[Edit]] = {kind: list(edits) for kind, edits in given.items()}
+        for edit in (
+            *self._python(),
+            *self._added(),
+            *self._data(),
+            *self._historic(),
+            *planted.edits(folder),
+        ):
+            self.pools.setdefault(edit.kind, []).append(edit)
+        for kind in sorted(self.pools):
+            self.random.shuffle(self.pools[kind])
+
+    def draw(self) -> Iterator[Edit]:
+        """All edits, each once: a body two times out of five, then a test's body or a historic change, then
+        the next of the other kinds."""
+        seen: set[str] = set()
+        rest = sorted(self.pools.keys() - {*BODY, "test body", "historic"})
+        self.random.shuffle(rest)
+        turns = [
+            self._cycle(BODY),
+            self._cycle(rest),
+            self._cycle(BODY),
+            self._cycle(rest),
+            self._cycle(("test body", "historic")),
+        ]
+        while turns:
+            for turn in list(turns):
+                edit = next((edit for edit in turn if edit.digest not in seen), None)
+                if edit is None:
+                    turns.remove(turn)
+                else:
+                    seen.add(edit.digest)
+                    yield edit
+
+    def _cycle(self, kinds: tuple[str, ...] | list[str]) -> Iterator[Edit]:
+        """One of each kind in turn, until all are used up."""
+        left = [kind for kind in kinds if self.pools.get(kind)]
+        while left:
+            for kind in list(left):
+                pool = self.pools[kind]
+                if pool:
+                    yield pool.pop()
+                else:
+                    left.remove(kind)
+
+    def _is_test(self, path: str) -> bool:
+        return path.startswith(f"{self.folder}/")
+
+    def _own(self) -> Iterator[tuple[str, File]]:
+        """The Python files of the project that are not planted, nor documentation or examples."""
+        packages = {path.rpartition("/")[0] for path in self.files if path.endswith("/__init__.py")}
+        for path, content in self.files.items():
+            if not path.endswith(".py") or "/planted/" in path or not isinstance(content, File):
+                continue
+            if self._is_test(path) or (path.rpartition("/")[0] in packages and not path.startswith("docs")):
+                yield path, content
+
+    def _python(self) -> Iterator[Edit]:
+        for path, content in self._own():
+            try:
+                source = Source(content.data)
+            except (SyntaxError, ValueError):
+                continue
+            chosen: dict[str, list[Mutation]] = {}
+            for found in (*mutation.bodies(source), *mutation.declarations(source)):
+                chosen.setdefault(found.kind, []).append(found)
+            for kind, many in chosen.items():
+                if self._is_test(path):
+                    if kind in BODY:
+                        kind = "test body"
+                    elif kind not in ("comment", "line above"):
+                        continue
+                for one in self.random.sample(many, min(len(many), 60)):
+                    text = File(one.text, content.executable)
+                    yield Edit(kind, f"{path}:{one.line} {one.where}", {path: text})
+
+    def _added(self) -> Iterator[Edit]:
+        tests = [path for path, _ in self._own() if path.rpartition("/")[2].startswith("test_")]
+        folders = sorted({path.rpartition("/")[0] for path in tests})
+        stop = File(b"raise RuntimeError('shadowed by an edit')\n")
+        for name in (
+            "json",
+            "typing_extensions",
+            "socket",
+            "datetime",
+            "random",
+            "string",
+            "copy",
+            "warnings",
+        ):
+            for folder in {*folders[:2], self.folder, "src", ""}:
+                path = f"{folder}/{name}.py".lstrip("/")
+                if path not in self.files and (
+                    not folder or any(p.startswith(f"{folder}/") for p in self.files)
+                ):
+                    yield Edit("shadowing module", path, {path: stop})
+        for path in self._packages():
+            yield Edit("shadowing module", path, {path: stop})
+        fixture = b"import pytest\n\n\n@pytest.fixture(autouse=True)\ndef edited(request):\n"
+        for folder in {*folders, "", f"{self.folder}/planted"}:
+            path = f"{folder}/conftest.py".lstrip("/")
+            if path not in self.files:
+                for title, body in (
+                    ("fails some", b"    assert len(request.node.name) % 3\n"),
+                    ("changes nothing", b"    return None\n"),
+                ):
+                    yield Edit("add conftest.py", f"{path} {title}", {path: File(fixture + body)})
+        for title, text in (
+            ("other names", b"[pytest]\npython_functions = check_* test_*a*\n"),
+            ("warnings are errors", b"[pytest]\nfilterwarnings = error\n"),
+            ("nothing", b"[pytest]\n"),
+        ):
+            for path in ("pytest.ini", f"{self.folder}/pytest.ini"):
+                if path not in self.files:
+                    yield Edit("add pytest.ini", f"{path} {title}", {path: File(text)})
+        for folder in {p.rpartition("/")[0] for p in self.files if self._is_test(p)}:
+            path = f"{folder}/__init__.py"
+            if path not in self.files:
+                yield Edit("add __init__.py", path, {path: File(b"")})
+                yield Edit("add __init__.py", f"{path} raises", {path: stop})
+        for folder in folders:
+            path = f"{folder}/test_added_by_an_edit.py"
+            yield Edit("add test file", path, {path: File(b"def test_added():\n    assert False\n")})
+        for path in tests:
+            yield Edit("delete test file", path, {path: None})
+
+    def _packages(self) -> Iterator[str]:
+        """A package that would stand before a module of the same name."""
+        for path, _ in self._own():
+            folder, _, name = path.rpartition("/")
+            package = f"{folder}/{name.removesuffix('.py')}/__init__.py"
+            if not name.startswith(("_", "test_", "conftest")) and package not in self.files:
+                yield package
+
+    def _data(self) -> Iterator[Edit]:
+        data = [
+            (path, content)
+            for path, content in self.files.items()
+            if isinstance(content, File) and not path.endswith(".py") and "planted" not in path
+        ]
+        near = [(p, c) for p, c in data if self._is_test(p) or p.startswith("src/")]
+        for path, content in near or data:
+            yield Edit("delete data", path, {path: None})
+            yield Edit("data", path, {path: File(content.data + b"\nedited\n", content.executable)})
+            yield Edit("mode", path, {path: File(content.data, not content.executable)})
+            folder, _, name = path.rpartition("/")
+            moved = f"{folder}/moved-{name}".lstrip("/")
+            yield Edit("symlink", f"{path} to its moved self", {path: Link(f"moved-{name}"), moved: content})
+            yield Edit("add to folder", moved, {moved: File(b"added by an edit\n")})
+
+    def _historic(self) -> Iterator[Edit]:
+        for path, content in self.older.items():
+            if (
+                path.endswith(".py")
+                or self._is_test(path)
+                or path in ("pyproject.toml", "setup.cfg", "tox.ini")
+            ):
+                yield Edit("historic", f"{path} as it was", {path: content})
+        source = {path: content for path, content in self.older.items() if path.endswith(".py")}
+        if source:
+            yield Edit("historic", "all Python files as they were", source)
+
+
+def seed_of(name: str, seed: int) -> int:
+    """A seed for each project, the same on every machine."""
+    return zlib.crc32(f"{name} {seed}".encode())

@@ -1,0 +1,208 @@
+"""A project's folder: the archives of two releases, the tree for Fairlead, the tree for the oracle, and
+Python environments by what is installed in them. Everything in it is made once and found again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from selection import planted
+from selection.catalogue import Foreign
+from selection.edit import Content, File, look, put
+from selection.process import FIXED, must, python
+
+GENERATED = "requirements.tests.lock"
+
+
+class Workplace:
+    """Everything about one project below one folder."""
+
+    def __init__(self, project: Foreign, base: Path, fairlead: list[str]) -> None:
+        self.project = project
+        self.folder = base / project.name
+        self.fairlead = fairlead
+        self.ours = self.folder / "ours" / project.name
+        self.plain = self.folder / "plain" / project.name
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def archive(self, version: str) -> Path:
+        """The source archive of a release. Fetching it may run its build code."""
+        kept = self.folder / "archives" / version
+        if not kept.is_dir():
+            making = self.folder / "archives" / f"{version}.making"
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir(parents=True)
+            wanted = f"{self.project.name}=={version}"
+            download = ["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+            must(python(*download, "--dest", ".", wanted), making)
+            making.rename(kept)
+        return next(kept.glob("*.tar.gz"))
+
+    def unpack(self, version: str, to: Path) -> None:
+        """The files of a release as the folder `to`, which must not exist."""
+        making = to.parent / f"{to.name}.making"
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        with tarfile.open(self.archive(version)) as tar:
+            tar.extractall(making, filter="data")
+        next(path for path in making.iterdir() if path.is_dir()).rename(to)
+        shutil.rmtree(making)
+
+    @cached_property
+    def older(self) -> Path:
+        """The files of the older release."""
+        kept = self.folder / "older" / self.project.older
+        if not kept.is_dir():
+            self.unpack(self.project.older, kept)
+        return kept
+
+    def tree(self, to: Path) -> None:
+        """A new copy of the project with the planted tests."""
+        shutil.rmtree(to, ignore_errors=True)
+        self.unpack(self.project.version, to)
+        for path, content in planted.files(self.project.folder).items():
+            put(to / path, content)
+
+    @cached_property
+    def said(self) -> Mapping[str, object]:
+        """What `fairlead init` says of the project, its lock made if it has none. Kept with the lock."""
+        kept = self.folder / "init.json"
+        if not kept.exists():
+            scratch = self.folder / "init" / self.project.name
+            self.tree(scratch)
+            self._configure(scratch)
+            said = json.loads(must([*self.fairlead, "init", "--json"], scratch))
+            if not any(f["subject"] == "environment" and f["sure"] == "known" for f in said["findings"]):
+                said = json.loads(must([*self.fairlead, "init", "--lock", "--json"], scratch))
+            must([*self.fairlead, "build", "//..."], scratch)
+            # a small test makes the environment, whose packages the oracle gets too
+            first = f"//:{self.project.folder}/planted/test_planted_data"
+            must([*self.fairlead, "test", first], scratch)
+            if (scratch / GENERATED).exists():
+                shutil.copy(scratch / GENERATED, self.folder / GENERATED)
+            (self.folder / "installed.json").write_text(json.dumps(_installed(scratch)))
+            kept.write_text(json.dumps(said))
+            shutil.rmtree(scratch)
+        found: Mapping[str, object] = json.loads(kept.read_text())
+        return found
+
+    def _configure(self, root: Path) -> None:
+        must([*self.fairlead, "init"], root)
+        if self.project.answers:
+            settings = root / "fairlead.toml"
+            settings.write_text(settings.read_text() + "".join(f"{line}\n" for line in self.project.answers))
+
+    @property
+    def lock(self) -> str:
+        """The lock that `init` made, "" if the project has one of its own."""
+        assert self.said
+        kept = self.folder / GENERATED
+        return kept.read_text() if kept.exists() else ""
+
+    @property
+    def installed(self) -> dict[str, str]:
+        """Versions of the distributions in the clean environment, by name."""
+        assert self.said
+        found: dict[str, str] = json.loads((self.folder / "installed.json").read_text())
+        return found
+
+    def for_fairlead(self) -> Path:
+        """A new tree for Fairlead, without any verdict."""
+        assert self.said
+        self.tree(self.ours)
+        self._configure(self.ours)
+        if self.lock:
+            (self.ours / GENERATED).write_text(self.lock)
+        return self.ours
+
+    def for_oracle(self) -> Path:
+        """The tree for the oracle, made once. It has what `init` wrote, so that both are equal."""
+        if not self.plain.is_dir():
+            making = self.folder / "plain" / "making"
+            self.tree(making)
+            self._configure(making)
+            if self.lock:
+                (making / GENERATED).write_text(self.lock)
+            making.rename(self.plain)
+        return self.plain
+
+    def environment(self, pins: Mapping[str, str] | None = None, more: tuple[str, ...] = ()) -> Path:
+        """The Python of an environment with the distributions of the clean one, but for `pins` (normalised
+        names and versions), the project itself installed for editing, and the requirements `more`, which may
+        bring others along."""
+        versions = {**self.installed, **(pins or {})}
+        wanted = sorted(f"{name}=={version}" for name, version in versions.items())
+        key = hashlib.sha256(repr((wanted, more, sys.version)).encode()).hexdigest()[:16]
+        venv = self.folder / "environments" / key
+        interpreter = venv / "bin" / "python"
+        if not (venv / "complete").exists():
+            shutil.rmtree(venv, ignore_errors=True)
+            must(python("-m", "uv", "venv", "--quiet", "--python", sys.executable, str(venv)), self.folder)
+            install = python("-m", "uv", "pip", "install", "--quiet", "--python", str(interpreter))
+            must([*install, "--compile-bytecode", "--no-deps", *wanted], self.folder)
+            must([*install, "--no-deps", "-e", str(self.for_oracle())], self.folder)
+            if more:
+                must([*install, "--compile-bytecode", *more], self.folder)
+            (venv / "complete").write_text("\n".join([*wanted, *more]))
+        return interpreter
+
+    def variables(self, scratch: Path) -> dict[str, str]:
+        """The environment of a run of the oracle, with a home of its own below `scratch`."""
+        home, temporary = scratch / "home", scratch / "tmp"
+        for folder in (home, temporary):
+            folder.mkdir(parents=True, exist_ok=True)
+        return {**FIXED, "HOME": str(home), "TMPDIR": str(temporary)}
+
+    def content(self) -> dict[str, Content]:
+        """All files of the clean tree, by path, but for those that tools made."""
+        root = self.for_oracle()
+        found: dict[str, Content] = {}
+        for path in sorted(root.rglob("*")):
+            name = path.relative_to(root).as_posix()
+            parts = set(path.relative_to(root).parts)
+            if parts & {"__pycache__", "fairlead-out", ".pytest_cache", ".hypothesis", ".git"}:
+                continue
+            if path.suffix in (".so", ".pyc") or any(part.endswith(".egg-info") for part in parts):
+                continue
+            if path.is_symlink() or path.is_file():
+                found[name] = look(path)
+        return found
+
+    def historic(self) -> dict[str, Content]:
+        """The files that the older release has otherwise, as they were in it; None where it has none."""
+        now = self.content()
+        found: dict[str, Content] = {}
+        for path in sorted(self.older.rglob("*")):
+            name = path.relative_to(self.older).as_posix()
+            if path.is_file() and not path.is_symlink() and now.get(name) != (old := look(path)):
+                found[name] = old
+        for name, content in now.items():
+            if isinstance(content, File) and not (self.older / name).exists() and "/planted/" not in name:
+                found[name] = None
+        for made in ("fairlead.toml", ".buckconfig", GENERATED):
+            found.pop(made, None)
+        return found
+
+
+def _installed(root: Path) -> dict[str, str]:
+    """The distributions in the one environment that Fairlead made for a tree."""
+    folders = [p for p in (root / "fairlead-out/store/environments").iterdir() if (p / ".complete").exists()]
+    assert len(folders) == 1, folders
+    found = {}
+    for path in folders[0].glob("lib/python*/site-packages/*.dist-info"):
+        name, _, version = path.name.removesuffix(".dist-info").partition("-")
+        found[normalised(name)] = version
+    return found
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
