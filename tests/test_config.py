@@ -77,5 +77,5 @@ def test_a_misspelt_environment_variable_is_told_with_the_nearest_name(tmp_path:
         "FAIRLEAD_COLOUR is no setting and is not heeded",
         "FAIRLEAD_WORKER_SECOND is no setting and is not heeded; did you mean FAIRLEAD_WORKER_SECONDS?",
     ]
-    done = subprocess.run([*command, "--json"], cwd=tmp_path, env=full, capture_output=True, check=True)
-    assert done.stderr == b""
+    told = subprocess.run([*command, "--json"], cwd=tmp_path, env=full, capture_output=True, check=True)
+    assert told.stderr == b""
