@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fairlead.build import depfile, execute, finished, manifest, passes, sandbox, testing, toolchain
+from fairlead.build.distributions import Installed
 from fairlead.build.execute import Cache, Executor, Result
 from fairlead.build.key import Platform, target_records
 from fairlead.build.manifest import Manifest
 from fairlead.build.materialise import materialise
+from fairlead.build.passes import Given
 from fairlead.build.plan import Action, Plan
 from fairlead.build.pool import run_all
 from fairlead.build.snapshot import Snapshot
@@ -148,7 +150,8 @@ class Engine:
         self._cancel = threading.Event()
         self._environment_lock = threading.Lock()
         self._environments: dict[str, Environment] = {}
-        self._given: dict[str, Mapping[str, Part]] = {}
+        self._distributions: dict[str, Installed] = {}
+        self._given: dict[str, Given] = {}
         self._maker = {path: action for action in plan.actions for path in action.outputs}
 
     # -- questions
@@ -295,26 +298,33 @@ class Engine:
     def _asked_tree(self) -> Tree:
         return self._snapshot if isinstance(self.tree, DiskTree) else self.tree
 
-    def _ask_ahead(self, labels: Iterable[str], work: _Work) -> dict[str, Mapping[str, Part]]:
+    def _ask_ahead(self, labels: Iterable[str], work: _Work) -> dict[str, Given]:
         """For each recorded test what is given to it beside the project's files."""
         specs = {label: self.plan.targets[label].test for label in labels}
         viewed = {label: spec for label, spec in specs.items() if spec is not None and spec.recorded}
         if not viewed:
             return {}
         self._make(self._closure({p for s in viewed.values() for p in s.inputs}), work, keep_going=True)
-        given: dict[str, Mapping[str, Part]] = {}
+        given: dict[str, Given] = {}
         system = passes.system()
         for label, spec in viewed.items():
             if work.failed.keys() & set(spec.inputs):
                 continue  # it is told among the declared inputs what has failed
-            environments = self._toolchains(spec.toolchains)
-            given[label] = {
+            found = self._installed(spec.toolchains)
+            parts: dict[str, Part] = {
                 "command": list(spec.argv),
                 "environment": {**ENVIRONMENT, **spec.env},
                 "inputs": {path: manifest.digest(work.made[path]) for path in spec.inputs},
-                "toolchains": {name: found.key for name, found in environments.items()},
+                "interpreters": toolchain.versions(self.plan.toolchains, spec.toolchains),
+                "distributions": {name: installed.common for name, installed in found.items()},
                 "system": system,
             }
+            dists = {
+                f"{name} {dist}": digest
+                for name, installed in found.items()
+                for dist, digest in installed.dists.items()
+            }
+            given[label] = Given(parts, dists)
         return given
 
     def _interpreters(self, label: str) -> dict[str, str]:
@@ -380,6 +390,13 @@ class Engine:
                     return Ran(replace(result, detail=f"{result.detail}; it passed when it was repeated"))
         return ran
 
+    def _installed(self, labels: Iterable[str]) -> dict[str, Installed]:
+        """What each toolchain's environment holds."""
+        for label, environment in self._toolchains(labels).items():
+            if label not in self._distributions:
+                self._distributions[label] = Installed.of(environment, self.store)
+        return {label: self._distributions[label] for label in labels}
+
     def _shown(self, toolchains: Collection[str]) -> Path | None:
         """The view of the project as it is now, compiled for the toolchains of the tests that run in it."""
         if not toolchains:
@@ -397,7 +414,13 @@ class Engine:
         the same answers counts."""
         given = self._given[label]
         if ran.result.outcome == "pass" and ran.asked is not None:
-            return replace(ran.result, key=self.passes.keep(label, ran.asked, self._snapshot, given).key)
+            used: set[str] = set()
+            for name, asked in ran.outside.items():
+                installed = self._distributions[name]
+                known = installed.used(asked)
+                used |= {f"{name} {dist}" for dist in (installed.dists if known is None else known)}
+            kept = self.passes.keep(label, ran.asked, self._snapshot, given, used)
+            return replace(ran.result, key=kept.key)
         if ran.result.outcome in ("fail", "timeout"):
             for record in self.passes.answers(label, self._snapshot, given):
                 self.verdicts.forget(record.key)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from fairlead.build.record.asked import Asked
 from fairlead.build.record.dependencyset import DependencySet, evaluate
@@ -28,6 +29,15 @@ MOST = 8
 _PACKAGES = ("/var/lib/dpkg/status", "/lib/apk/db/installed", "/var/lib/rpm/rpmdb.sqlite", "/etc/os-release")
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a test gets beside the project's files. `parts` concern it in any case; of the distributions
+    `installed` (digest by the toolchain's label, a space and the name) only those that it uses."""
+
+    parts: Mapping[str, Part]
+    installed: Mapping[str, str]
+
+
 class Passes:
     """The sets of questions by label, in a store's results. Used by one thread."""
 
@@ -36,38 +46,45 @@ class Passes:
         self._sets: dict[str, DependencySet | None] = {}
         self._blocks: dict[str, Blocks | None] = {}
 
-    def answers(self, label: str, tree: Tree, given: Mapping[str, Part]) -> Iterator[Record]:
-        """What `tree` answers to each set of the test, newest first. Each record's key may have a pass."""
+    def answers(self, label: str, tree: Tree, given: Given) -> Iterator[Record]:
+        """What `tree` and what is given answer to each set of the test, newest first. Each record's key may
+        have a pass."""
         for key in self._keys(label):
             questions = self._set(key)
             if questions is not None:
-                yield evaluate(questions, tree, given, split=self._split)
+                yield self._evaluated(questions, tree, given)
 
     def keep(
         self,
         label: str,
         asked: Asked,
         snapshot: Snapshot,
-        given: Mapping[str, Part],
+        given: Given,
+        used: Iterable[str],
         python: Mapping[str, frozenset[str]] = {},
     ) -> Record:
-        """Keep what a run on `snapshot` asked, and give the answers. `python` names the bodies that were
-        entered, of sources that were only imported. Where not all was heard, all that there is counts."""
+        """Keep what a run on `snapshot` asked, and give the answers. `used` are the distributions that it
+        asked for; `python` names the bodies that were entered, of sources that were only imported. Where not
+        all was heard, all that there is counts."""
         if asked.lack or asked.recorder == "none":
             questions = DependencySet(
                 files=frozenset(snapshot.files),
                 listed=frozenset(snapshot.folders),
                 links=frozenset(snapshot.links),
+                distributions=frozenset(given.installed),
             )
         else:
-            questions = DependencySet.of(asked, snapshot, python)
+            questions = DependencySet.of(asked, snapshot, python, distributions=used)
         key = self._store.put_record(questions.record())
         self._sets[key] = questions
         keys = [key, *(other for other in self._keys(label) if other != key)][:MOST]
         self._store.results.put(NAMESPACE, label, json.dumps(keys).encode())
-        record = evaluate(questions, snapshot, given, split=self._split)
+        record = self._evaluated(questions, snapshot, given)
         self._store.put_record(record)
         return record
+
+    def _evaluated(self, questions: DependencySet, tree: Tree, given: Given) -> Record:
+        return evaluate(questions, tree, given.parts, split=self._split, installed=given.installed)
 
     def _keys(self, label: str) -> list[str]:
         data = self._store.results.get(NAMESPACE, label)

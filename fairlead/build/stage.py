@@ -18,12 +18,13 @@ import stat
 import subprocess
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fairlead.build import manifest, sandbox
 from fairlead.build.manifest import File, Manifest
 from fairlead.build.plan import GEN
+from fairlead.build.record.asked import Asked
 from fairlead.build.sandbox import MIB, Bind, Command, Enforced
 from fairlead.errors import MachineryError, UsageError, WorkFailed
 from fairlead.store import Blobs, atomic
@@ -145,8 +146,18 @@ class Stage:
             level=self.enforced,
             record=record,
         )
-        done = sandbox.run(command, cancel=cancel)
-        return done if done.asked is None else replace(done, asked=done.asked.below(command.cwd))
+        return sandbox.run(command, cancel=cancel)
+
+    def asked(self, done: sandbox.Completed) -> tuple[Asked | None, dict[str, Asked]]:
+        """What the program asked of the project, and of each environment by the toolchain's label."""
+        if done.asked is None:
+            return None, {}
+        inside = self.enforced == "namespace"
+        places = {
+            label: found.inside if inside else str(found.folder) for label, found in self.environments.items()
+        }
+        project = PROJECT if inside else str(self.project)
+        return done.asked.below(project), {label: done.asked.below(at) for label, at in places.items()}
 
     def _at_their_places(self) -> tuple[list[Bind], list[str]]:
         """What the program may see where it keeps its own path, and the masks of that."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -123,10 +123,12 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class Ran:
-    """A run: its result, and what it asked for (paths of the project), None if nobody listened."""
+    """A run: its result, and what it asked for (paths of the project), None if nobody listened; `outside` has
+    the same of each toolchain's environment, by label."""
 
     result: TestResult
     asked: Asked | None = None
+    outside: Mapping[str, Asked] = field(default_factory=dict)
 
 
 def run(
@@ -160,10 +162,11 @@ def run(
         if done.code != 0:
             stage.check_disk(done)
         stage.check_inputs()
-        if done.asked is not None:
-            absent = frozenset(path for path in done.asked.paths() if stage.lacks(path))
+        asked, outside = stage.asked(done)
+        if asked is not None:
+            absent = frozenset(path for path in asked.paths() if stage.lacks(path))
             state = "timeout" if done.timed_out else "fail" if done.code else "pass"
-            Runs(store).put(label, RecordedRun(key, state, done.asked, absent))
+            Runs(store).put(label, RecordedRun(key, state, asked, absent))
     except MachineryError:
         raise
     except FairleadError as error:
@@ -172,7 +175,8 @@ def run(
         stage.remove()
     outcome: Outcome = "timeout" if done.timed_out else "pass" if done.code == 0 else "fail"
     detail = "" if outcome == "pass" else ended(done)
-    return Ran(TestResult(label, key, outcome, False, done.seconds, log, enforced, detail, cases), done.asked)
+    result = TestResult(label, key, outcome, False, done.seconds, log, enforced, detail, cases)
+    return Ran(result, asked, outside)
 
 
 def debug(

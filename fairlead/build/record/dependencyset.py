@@ -22,7 +22,7 @@ from fairlead.errors import UsageError
 from fairlead.store.record import ABSENT as NO_PART
 from fairlead.store.record import Difference, Part, Record, explain
 
-KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 1
+KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 2
 ABSENT = "absent"
 
 
@@ -34,7 +34,7 @@ class DependencySet:
     bodies that were entered (`source.Body.name`). `absent`: paths that were asked for in vain. `listed`:
     folders whose names were read. `metadata`: paths of which somebody wanted to know what they are.
     `links`: where a link leads, or that there is none. `positions`: whether line numbers of Python source
-    count.
+    count. `distributions`: those whose files were used, each after its toolchain's label and a space.
     """
 
     files: frozenset[str] = frozenset()
@@ -44,6 +44,7 @@ class DependencySet:
     metadata: frozenset[str] = frozenset()
     links: frozenset[str] = frozenset()
     positions: bool = True
+    distributions: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -53,6 +54,7 @@ class DependencySet:
         python: Mapping[str, Iterable[str]] = {},
         *,
         positions: bool = True,
+        distributions: Iterable[str] = (),
     ) -> DependencySet:
         """What a run on `tree` depended on, by what it asked (below the project's root).
 
@@ -71,6 +73,7 @@ class DependencySet:
             metadata=frozenset((asked.probed | asked.opened | asked.listed) & there - files - blocked.keys()),
             links=frozenset(asked.links),
             positions=positions,
+            distributions=frozenset(distributions),
         )
 
     def record(self) -> Record:
@@ -83,6 +86,7 @@ class DependencySet:
             "metadata": sorted(self.metadata),
             "links": sorted(self.links),
             "positions": self.positions,
+            "distributions": sorted(self.distributions),
         }
         return Record(KIND, VERSION, parts)
 
@@ -104,6 +108,7 @@ class DependencySet:
             metadata=_strings(parts["metadata"]),
             links=_strings(parts["links"]),
             positions=bool(parts["positions"]),
+            distributions=_strings(parts["distributions"]),
         )
 
 
@@ -113,11 +118,13 @@ def evaluate(
     given: Mapping[str, Part] = {},
     *,
     split: Callable[[bytes], Blocks | None] = blocks,
+    installed: Mapping[str, str] = {},
 ) -> Record:
     """The answers of `tree`; equal answers have equal keys.
 
     `given` is what no tree can say, by name: the command, the environment, the toolchain's key, the
-    platform. `split` gives a source's blocks (a caller with many trees keeps them by digest).
+    platform. `split` gives a source's blocks (a caller with many trees keeps them by digest); `installed` the
+    digests of distributions.
     """
     wanted = [path for path in questions.files if tree.kind(path) == "file"]
     digests = tree.digests(sorted(wanted))
@@ -140,6 +147,7 @@ def evaluate(
         "metadata": {path: _metadata(tree, path) for path in questions.metadata},
         "links": {path: _link(tree, path) for path in questions.links},
         "positions": questions.positions,
+        "distributions": {name: installed.get(name, ABSENT) for name in questions.distributions},
     }
     return Record(ANSWERS, VERSION, parts)
 
@@ -162,6 +170,8 @@ def _words(difference: Difference) -> str:
             return f"{body.rpartition('#')[0]} in {path} changed, which was entered"
         case ("python", path, "skeleton"):
             return f"{path} changed outside of the bodies of functions"
+        case ("distributions", name):
+            return f"{name.rpartition(' ')[2]} is another version, or is not installed"
         case ("python", path, "positions", _):
             return f"lines moved in {path}"
     return difference.text()

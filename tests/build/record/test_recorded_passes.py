@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,6 @@ PYPROJECT = """
 [project]
 name = "thing"
 version = "1"
-[dependency-groups]
-test = ["pytest"]
 [tool.fairlead.build]
 infer = true
 """
@@ -41,10 +40,11 @@ def test_writes(tmp_path):
     (tmp_path / "x").mkdir()
 """
 FILES = {
+    "requirements/tests.txt": "pytest\nwords==1.0\nothers==1.0\n",
     "pyproject.toml": PYPROJECT,
     ".gitignore": "fairlead-out\n__pycache__\n",
     "tests/test_it.py": TEST,
-    "tests/test_other.py": "def test(): pass\n",
+    "tests/test_other.py": "import words\ndef test(): pass\n",
     "src/thing/__init__.py": "from thing.other import word\n",
     "src/thing/other.py": "def word():\n    return 'word'\n",
     "src/thing/unused.py": "x = 1\n",
@@ -62,6 +62,10 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
     house = Wheelhouse(tmp_path / "wheels", monkeypatch)
     monkeypatch.setenv("UV_OFFLINE", "1")
     real_pytest(house)
+    for version in ("1.0", "1.1"):
+        house.add("words", {"words.py": f"VERSION = '{version}'"}, version=version)
+        house.add("others", {"others.py": f"VERSION = '{version}'"}, version=version)
+    house.add("others", {"others.py": "", "thing.py": ""}, version="2.0")
     made = Clone(tmp_path / "clone")
     for path in (".buckconfig", "lib/BUCK", "lib/words.txt", "lib/check.sh"):
         (made.root / path).unlink()
@@ -123,6 +127,23 @@ def test_an_edit_runs_it_again_only_if_it_asked(clone: Clone) -> None:
         clone.git("checkout", "-q", ".")
         assert state(clone) == "known", name
     assert found == {name: expected for name, (_, expected) in EDITS.items()}
+
+
+def test_another_version_of_a_distribution_concerns_those_who_use_it(clone: Clone) -> None:
+    other = "//:tests/test_other"
+    for name, version, expected in [
+        ("words", "1.0", {LABEL: "ran", other: "ran"}),
+        ("words", "1.1", {LABEL: "known", other: "ran"}),
+        ("others", "1.1", {LABEL: "known", other: "known"}),
+        ("others", "2.0", {LABEL: "ran", other: "ran"}),  # a new name to import
+    ]:
+        text = re.sub(f"{name}==[0-9.]*", f"{name}=={version}", clone.read("requirements/tests.txt"))
+        clone.write("requirements/tests.txt", text)
+        clone.run("init", "--lock")
+        results = clone.json("test", "//...")["results"]
+        assert isinstance(results, list)
+        found = {row["label"]: "known" if row["reused"] else "ran" for row in results}
+        assert found == expected, (name, version)
 
 
 def test_why_names_what_differs_in_what_it_asked(clone: Clone) -> None:
