@@ -2,7 +2,8 @@
 
 Without a pattern all targets are meant, so what runs is what has changed since it last passed. A pattern is
 //package:name, //package: (all of a package) or //package/... (all below a folder); without // it is meant
-from the current folder. With --rev the files are those of a commit, whatever is on disk: together with
+from the current folder. A path is understood too: a test file, one test of it (tests/test_x.py::test_name),
+all tests in a folder (tests/). With --rev the files are those of a commit, whatever is on disk: together with
 --no-test-cache this replays a verdict of the landing evidence, and prints the key to compare.
 
 With --runs N every test runs N times; one that both passes and fails is flaky, and that is a failure. With
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairlead.cli import project, terminal, undeclared, watch
+from fairlead.cli import pattern, project, terminal, undeclared, watch
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,10 @@ _COLOURS = {"pass": "green", "fail": "red", "timeout": "red", "error": "red"}
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "patterns", nargs="*", metavar="PATTERN", help="what to test, such as //... or //a:b (default: all)"
+        "patterns",
+        nargs="*",
+        metavar="PATTERN",
+        help="what to test: //..., //a:b, tests/, tests/test_x.py, tests/test_x.py::test_name (default: all)",
     )
     project.add_options(parser)
     watch.add_options(parser)
@@ -56,12 +60,12 @@ def run(args: argparse.Namespace) -> int:
     tree = here.disk() if args.rev is None else here.commit(args.rev, store)
     if not args.patterns and not args.json:
         terminal.note("no pattern: all tests, of which those run that have changed since they passed")
-    plan = here.plan(tree, args.patterns or ["//..."])
+    plan = pattern.understand(here, tree, args.patterns).plan(here, tree)
     engine = project.engine(args, here, store, tree, plan)
     engine.record = "none" if args.runs and args.record == "failed" else args.record
     if args.pdb:
         return debug(engine, plan.requested)
-    named = [pattern for pattern in args.patterns if not pattern.endswith((":", "..."))]
+    named = [word for word in args.patterns if not word.endswith((":", "...", "/"))]
     if named and not engine.tests(plan.requested):
         raise UsageError(
             f"{named[0]} is no test" if len(named) == 1 else f"none of {', '.join(named)} is a test",

@@ -2,7 +2,8 @@
 
 The working folder is the link tree, and so is the first place where modules are looked for, also by the
 processes that a test starts. `--root FOLDER` names another working folder inside of it, `--search FOLDER`
-(any number) the places for modules. With `--allow-empty` it is no failure if pytest collects nothing.
+(any number) the places for modules, `--only NODE` (any number) what to run of the files if not all, by its
+node id inside of them. With `--allow-empty` it is no failure if pytest collects nothing.
 Nothing is written into the tree. Settings and conftest.py count if they stand in it;
 those of a folder around it are no part of the test's key.
 
@@ -74,7 +75,13 @@ class Only:
 
 
 def run(
-    tree: str, root: str, search: "list[str]", files: "list[str]", arguments: "list[str]", report: str
+    tree: str,
+    root: str,
+    search: "list[str]",
+    files: "list[str]",
+    only: "list[str]",
+    arguments: "list[str]",
+    report: str,
 ) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(search)
     sys.path[0:1] = search
@@ -92,6 +99,7 @@ def run(
     fixed += ["--import-mode=importlib", "-p", "no:cacheprovider"]
     whole = [os.path.join(tree, file) for file in files]
     tests = [os.path.relpath(os.path.join(tree, file), root) for file in files]
+    tests = [f"{test}::{node}" for test in tests for node in only] if only else tests
     return int(pytest.main([*fixed, *arguments, *tests], plugins=[Report(report), Only(whole)]))
 
 
@@ -110,7 +118,7 @@ NOTHING_COLLECTED = 5
 
 
 def main(words: "list[str]") -> int:
-    given: dict[str, list[str]] = {"--root": [], "--search": []}
+    given: dict[str, list[str]] = {"--root": [], "--search": [], "--only": []}
     allow_empty = False
     while words[0].startswith("--"):
         option = words.pop(0)
@@ -135,7 +143,7 @@ def main(words: "list[str]") -> int:
         os.close(hear)
         own = os.getpid()
         said_all = note_entered(entered, tree) if entered else None
-        code = run(tree, root, search, files, arguments, report)
+        code = run(tree, root, search, files, given["--only"], arguments, report)
         if code == NOTHING_COLLECTED and allow_empty:
             code = 0
         if os.getpid() == own:  # not what a test forked and let come back
