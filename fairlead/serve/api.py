@@ -129,6 +129,7 @@ def routes(state: State) -> list[Route]:
         ("POST", "/api/worker/jobs/{job}/keys", "worker", _job_keys),
         ("POST", "/api/worker/jobs/{job}/verdicts", "worker", _verdicts),
         ("POST", "/api/worker/jobs/{job}/finish", "worker", _finish),
+        ("POST", "/api/worker/jobs/{job}/release", "worker", _release),
         ("PUT", "/api/worker/logs", "worker", _put_log),
     ]
     made = [
@@ -478,6 +479,12 @@ def _finish(call: Call) -> Answer:
     said = {name: call.text(name, "")[:8000] for name in ("what", "where", "remedy", "log")}
     leases.finish(call.state, call.worker, call.path("job"), call.text("outcome"), said)
     return {"finished": call.path("job")}
+
+
+def _release(call: Call) -> Answer:
+    said = {name: call.text(name, "")[:8000] for name in ("what", "where", "remedy")}
+    landing.release(call.state, leases.held(call.state, call.worker, call.path("job")), said)
+    return {"released": call.path("job")}
 
 
 def _put_log(call: Call) -> Answer:

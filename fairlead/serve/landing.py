@@ -7,7 +7,7 @@ rule is asked in `judgement`, and the trunk moves in `trunk`.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fairlead.errors import FairleadError, WorkFailed
 from fairlead.git import Person as GitPerson
@@ -314,16 +314,17 @@ def _refuse_for(state: State, entry: QueueEntry, refusal: judgement.Refusal) -> 
 # --- leases ----------------------------------------------------------------------------------------
 
 
-def give_up(state: State, job: Job, why: str) -> None:
-    """A candidate that cost several workers their lease is refused, not tried for ever."""
+def give_up(state: State, job: Job, said: Mapping[str, str]) -> None:
+    """End a lease without an answer: the job waits for the next worker, and after several is given up.
+
+    `said` is what its author reads then: {what, where, remedy}.
+    """
     with state.records.write() as c:
         now = jobs.get(c, job.id)
         if now is None or now.state != "leased" or now.lease != job.lease:
             return
         if now.lease >= _TRIES:
-            jobs.finish(
-                c, job.id, "broken", {"what": why, "remedy": "see the worker's own log, then land again"}
-            )
+            jobs.finish(c, job.id, "broken", said)
         else:
             jobs.release(c, job.id)
             queue.drop_keys(c, job.id)  # the next worker states its own
@@ -334,7 +335,16 @@ def expire(state: State) -> None:
     with state.records.read() as c:
         gone = jobs.expired(c, time.time())
     for job in gone:
-        give_up(state, job, f"{_TRIES} workers in turn fell silent while checking it")
+        what = f"{_TRIES} workers in turn fell silent while checking it"
+        give_up(state, job, {"what": what, "remedy": "see the worker's own log, then land again"})
+
+
+def release(state: State, job: Job, said: Mapping[str, str]) -> None:
+    """A worker gives a job back: trouble of its own, which the next one may not have. Where on its machine
+    that is is nothing for the author."""
+    what = f"no worker could check it in {_TRIES} tries: {said.get('what') or 'the last did not say why'}"
+    remedy = said.get("remedy") or "see the worker's own log"
+    give_up(state, job, {"what": what, "remedy": f"{remedy}; then land again"})
 
 
 def tend(state: State) -> None:

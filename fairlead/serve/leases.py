@@ -61,6 +61,12 @@ def _held(c: Connection, worker: Worker, name: str) -> Job:
     return job
 
 
+def held(state: State, worker: Worker, name: str) -> Job:
+    """The job that `name` means, if this worker holds this very lease of it; else it is refused."""
+    with state.records.read() as c:
+        return _held(c, worker, name)
+
+
 def keep(state: State, worker: Worker, name: str) -> dict[str, object]:
     """A heartbeat: the lease counts from now again."""
     with state.records.write() as c:

@@ -8,6 +8,7 @@ from. Nor is a `.git` put into the folder, so nothing that runs there finds a re
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,11 +86,23 @@ def write(repo: Repo, commit: str, folder: Path) -> None:
             for entry, data in _contents(repo, links):
                 _link(entry, data, temp / entry.path)
     except MachineryError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENAMETOOLONG:
+            raise UsageError(
+                f"the commit {commit[:12]} holds a name or a path that is too long for a work tree",
+                where=max((entry.path for entry in entries), key=_longest)[:400],
+                remedy="use names of at most 255 bytes, and paths of at most some 3000",
+            ) from None
         if isinstance(error.__cause__, FileExistsError | NotADirectoryError | IsADirectoryError):
             raise UsageError(
                 f"the commit {commit[:12]} names two things alike", where=error.where, remedy=_DAMAGED
             ) from None
         raise
+
+
+def _longest(path: str) -> tuple[int, int]:
+    """What of a path is likeliest too long."""
+    raw = os.fsencode(path)
+    return max(0, max(map(len, raw.split(b"/"))) - 255), len(raw)
 
 
 def _contents(repo: Repo, entries: list[Entry]) -> Iterator[tuple[Entry, bytes]]:

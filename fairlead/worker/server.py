@@ -85,6 +85,11 @@ class Server:
         payload = {"outcome": outcome, "what": what, "where": where, "remedy": remedy, "log": log}
         _repeated(lambda: self._call(f"/api/worker/jobs/{job.id}/finish", payload, timeout=60.0))
 
+    def release(self, job: Job, what: str, where: str = "", remedy: str = "") -> None:
+        """Give the lease back: this worker cannot do the job now, and why."""
+        payload = {"what": what, "where": where, "remedy": remedy}
+        self._call(f"/api/worker/jobs/{job.id}/release", payload, timeout=10.0)
+
     def git_environment(self) -> dict[str, str]:
         """Environment for a git child that reads from this server; the token is in no argument or file."""
         basic = base64.b64encode(f"worker:{self.token}".encode()).decode()

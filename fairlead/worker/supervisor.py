@@ -8,9 +8,12 @@ supervisor's death, and the process ends itself. Its answer is one line on stand
     the process ends with          the supervisor
     done                           finishes the job
     broken: what, where, remedy    finishes the job as broken
-    retry: what                    lets the lease run out: the server hands the job out again
+    retry: what                    gives the lease back: the server hands the job out again at once
     nothing (killed, a bug)        the same, but the third time the candidate is called broken
     nothing, past the time limit   finishes the job as broken
+
+Who gave a job back waits a while before it asks for the next, so that one with a full disk does not use up
+the tries of each candidate in a second, and another worker comes first.
 
 A lease that cannot be kept (the server says so, or is silent for its whole length) ends the process:
 another worker may have the job by now, and two answers to one question help nobody.
@@ -45,6 +48,7 @@ BEFORE_FINISH = crashpoint.declare(
 PATIENCE = 3  # silent ends of one candidate before it is called broken
 _TICK = 0.2  # seconds between looks at the process, the lease and the clock
 _LONGEST_ANSWER = 1 << 20
+_LONGEST_REST = 60.0  # seconds
 _KEPT = frozenset(
     {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "TMPDIR", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 )
@@ -92,6 +96,7 @@ class Supervisor:
     seconds: float
     note: Callable[[str], None]
     stop: threading.Event = field(default_factory=threading.Event)
+    rest: float = 10.0  # seconds before the next job when one was given back, doubled each time in a row
 
     def run(self, *, once: bool = False) -> None:
         """Lease and do jobs until `stop` is set; with `once`, return after the first job.
@@ -100,6 +105,7 @@ class Supervisor:
         worker any more is an error.
         """
         pause = 0.5
+        rest = self.rest
         while not self.stop.is_set():
             try:
                 job = self.server.lease()
@@ -111,18 +117,28 @@ class Supervisor:
             pause = 0.5
             if job is not None:
                 crashpoint.here(AFTER_LEASE)
-                self.do(job)
+                done = self.do(job)
                 if once:
                     return
+                if not done:
+                    self.stop.wait(rest)
+                rest = self.rest if done else min(rest * 2, _LONGEST_REST)
 
-    def do(self, job: Job) -> None:
-        """Do one job from lease to finish."""
+    def do(self, job: Job) -> bool:
+        """Do one job from lease to finish; False if it was given back."""
         self.note(f"D{job.diff}: candidate {job.commit[:12]} on {job.base[:12]}")
         started = time.monotonic()
         answer = self._process(job)
-        if answer is None or answer.outcome == "retry":
-            self.note(f"D{job.diff}: left to be leased again" + (f": {answer.what}" if answer else ""))
-            return
+        if answer is None:
+            self.note(f"D{job.diff}: left to whoever has it now")
+            return True
+        if answer.outcome == "retry":
+            self.note(f"D{job.diff}: given back: {answer.what}")
+            try:
+                self.server.release(job, answer.what, answer.where, answer.remedy)
+            except FairleadError as error:
+                self.note(f"D{job.diff}: not given back, its lease will run out: {error.what}")
+            return False
         crashpoint.here(BEFORE_FINISH)
         try:
             self.server.finish(
@@ -135,12 +151,13 @@ class Supervisor:
             )
         except FairleadError as error:
             self.note(f"D{job.diff}: not finished: {error.what}")
-            return
+            return True
         text = f": {answer.what}" if answer.what else ""
         self.note(f"D{job.diff}: {answer.outcome} in {time.monotonic() - started:.1f} s{text}")
+        return True
 
     def _process(self, job: Job) -> Answer | None:
-        """Run the process for `job`; None if its lease was lost or it is to be tried again."""
+        """Run the process for `job`; None if its lease was lost."""
         self.state.prepare()
         lost = threading.Event()
         ended = threading.Event()
@@ -166,8 +183,10 @@ class Supervisor:
                 beat.join()
             answer = Answer.from_bytes(_read(answers))
         self.state.prepare()
-        if lost.is_set() or self.stop.is_set():
+        if lost.is_set():
             return None
+        if self.stop.is_set():
+            return Answer("retry", "the worker was told to stop")
         if late:
             return Answer(
                 "broken",
@@ -179,7 +198,7 @@ class Supervisor:
         how = f"signal {-child.returncode}" if child.returncode < 0 else f"code {child.returncode}"
         self.note(f"D{job.diff}: the job's process ended with {how} and no answer")
         if self.state.lost(job.commit) < PATIENCE:
-            return None
+            return Answer("retry", f"the process that checked this candidate ended with {how} and no answer")
         killed = "it may have needed more memory than this machine has; the worker's own log says more"
         failed = "this is a fault of the worker, not of the change; the worker's own log says more"
         return Answer(

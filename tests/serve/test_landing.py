@@ -417,6 +417,33 @@ def test_a_candidate_that_silences_every_worker_is_given_up(tmp_path: Path) -> N
         assert entry["state"] == "refused" and "fell silent" in entry["reasons"][0]["text"]
 
 
+def test_a_job_that_is_given_back_goes_to_another_worker_at_once(team: Team) -> None:
+    other = team.here.worker("helper")
+    number = team.accepted({"a.txt": "x\n"}, "given back")
+    team.author.land(number)
+    job = team.worker.lease()
+    team.worker.hand_in_keys(job, team.here.repo, {}, {T: "half done"})
+    with pytest.raises(FairleadError, match="is not leased to helper"):
+        other.call("POST", f"/api/worker/jobs/{job['id']}/release", {})
+    team.worker.call("POST", f"/api/worker/jobs/{job['id']}/release", {"what": "my disk is full"})
+    again = other.lease(wait=2)
+    assert again["id"] != job["id"] and again["commit"] == job["commit"]
+    other.do(again, team.here.repo, {T: "k"})
+    assert team.ended(number)["state"] == "landed"
+
+
+def test_a_job_that_every_worker_gives_back_is_refused_in_the_last_ones_words(team: Team) -> None:
+    number = team.accepted({"b.txt": "x\n"}, "given back thrice")
+    team.author.land(number)
+    for _ in range(3):
+        job = team.worker.lease(wait=5)
+        said = {"what": "my disk is full", "where": "/secret/place", "remedy": "free some space on it"}
+        team.worker.call("POST", f"/api/worker/jobs/{job['id']}/release", said)
+    text = team.ended(number)["reasons"][0]["text"]
+    assert "no worker could check it in 3 tries: my disk is full" in text and "/secret" not in text
+    assert text.endswith("free some space on it; then land again")
+
+
 def test_a_trunk_moved_by_hand_restarts_the_candidate(team: Team) -> None:
     number = team.accepted({"b.txt": "x\n"}, "late")
     team.author.land(number)

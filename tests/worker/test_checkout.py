@@ -117,3 +117,18 @@ def test_the_written_folder_is_what_git_would_check_out(tmp_path: Path) -> None:
     modes = [{str(p.relative_to(top)): p.lstat().st_mode & 0o111 for p in top.rglob("*") if p.is_file()}
              for top in (tmp_path / "ours", tmp_path / "theirs")]  # fmt: skip
     assert modes[0] == modes[1]
+
+
+@pytest.mark.parametrize("name", ["long" * 75, "/".join(["folder" * 20] * 40) + "/x"])
+def test_a_name_that_no_work_tree_can_have_is_the_commits_fault(
+    repo: Repo, tmp_path: Path, name: str
+) -> None:
+    made = commit(
+        repo, ("100644", blob(repo, b"x"), name.rpartition("/")[2]), ("100644", blob(repo, b"x"), "a")
+    )
+    for folder in reversed(name.split("/")[:-1]):
+        made = commit(repo, ("040000", repo.commit(made).tree, folder))
+    with pytest.raises(UsageError, match="too long for a work tree") as caught:
+        checkout.write(repo, made, tmp_path / "out")
+    assert caught.value.where == name[:400] and "255 bytes" in caught.value.remedy
+    assert not (tmp_path / "out").exists()

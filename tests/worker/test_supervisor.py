@@ -52,6 +52,9 @@ class Api(http.server.ThreadingHTTPServer):
     def finished(self) -> list[dict[str, object]]:
         return [payload for path, payload in self.calls if path.endswith("/finish")]
 
+    def released(self) -> list[dict[str, object]]:
+        return [payload for path, payload in self.calls if path.endswith("/release")]
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
     server: Api
@@ -201,10 +204,46 @@ def test_an_answer_followed_by_a_crash_is_no_answer(api: Api, state: State) -> N
     assert api.finished() == []
 
 
-def test_a_retry_leaves_the_job_to_be_leased_again(api: Api, state: State) -> None:
+def test_a_retry_gives_the_job_back(api: Api, state: State) -> None:
     api.jobs.append(JOB)
     supervisor(api, state, say("retry", "the disk is full")).run(once=True)
-    assert api.finished() == []
+    assert api.finished() == [] and api.released() == [
+        {"what": "the disk is full", "where": "", "remedy": ""}
+    ]
+
+
+def test_after_giving_back_a_worker_rests_longer_each_time(api: Api, state: State) -> None:
+    api.jobs += [{**JOB, "id": f"7-{attempt}"} for attempt in range(1, 4)]
+    worker = supervisor(api, state, say("retry", "the disk is full"))
+    worker.rest = 0.4
+    thread = threading.Thread(target=worker.run)
+    began = time.monotonic()
+    thread.start()
+    while len(api.released()) < 3:
+        time.sleep(0.05)
+        assert time.monotonic() - began < 30
+    assert time.monotonic() - began > 0.4 + 0.8
+    worker.stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_worker_that_is_stopped_gives_its_job_back(api: Api, state: State) -> None:
+    api.jobs.append(JOB)
+    worker = supervisor(api, state, "time.sleep(60)")
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    while not any(path.endswith("/heartbeat") for path, _ in api.calls):
+        time.sleep(0.05)
+    worker.stop.set()
+    thread.join(10)
+    assert not thread.is_alive() and api.released()[0]["what"] == "the worker was told to stop"
+
+
+def test_a_server_that_takes_nothing_back_is_borne(api: Api, state: State) -> None:
+    api.jobs.append(JOB)
+    api.statuses["release"] = 404
+    supervisor(api, state, say("retry", "the disk is full")).run(once=True)
 
 
 def test_an_absent_server_is_asked_again_and_stop_ends_it(state: State) -> None:
