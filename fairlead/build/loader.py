@@ -442,7 +442,8 @@ class Loader:
         kept = None if build_file == INFERRED else self._kept
         known = None if kept is None else kept.find(self, build_file)
         if known is not None:
-            package.targets = {target.label.name: target for target in known}
+            package.asked, declared = known
+            package.targets = {target.label.name: target for target in declared}
             self._packages[folder] = package
             return package
         source = self._inferred() if build_file == INFERRED else self.tree.read(build_file)
@@ -461,8 +462,8 @@ class Loader:
             CURRENT.reset(token)
         self._packages[folder] = package
         if kept is not None:
-            sha, declared = digest.of_bytes(source), [*package.targets.values()]
-            kept.keep(self, build_file, sha, folder, package.asked, declared)
+            sha = digest.of_bytes(source)
+            kept.keep(self, build_file, sha, folder, package.asked, [*package.targets.values()])
         return package
 
     def expect(self, cell: str, names: Iterable[str]) -> None:

@@ -73,17 +73,19 @@ class Packages:
         self._rows.update(dict.fromkeys(missing))
         self._rows.update(self._results.get_many(NAMESPACE, missing))
 
-    def find(self, loader: Loader, build_file: str) -> list[Declared] | None:
-        """The targets that evaluating the build file would declare, None if that is not known."""
+    def find(self, loader: Loader, build_file: str) -> tuple[Asked, list[Declared]] | None:
+        """The targets that evaluating the build file would declare, with what it would ask for; None if that
+        is not known."""
         (name,) = self._names(loader, [build_file]).values()
         row = self._rows.pop(name) if name in self._rows else self._results.get(NAMESPACE, name)
         if row is None or hashlib.sha256(row[_DIGEST:]).digest() != row[:_DIGEST]:
             return None
         try:
-            folder, asked, targets = marshal.loads(row[_DIGEST:])
-            if not _holds(loader, folder, Asked(*asked)):
+            folder, told, targets = marshal.loads(row[_DIGEST:])
+            asked = Asked(*told)
+            if not _holds(loader, folder, asked):
                 return None
-            return [_declared(loader, target) for target in targets]
+            return asked, [_declared(loader, target) for target in targets]
         except (ValueError, EOFError, TypeError, KeyError, IndexError, FairleadError):
             return None
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from fairlead.build.plan import JSON
-from fairlead.build.query.graph import Graph, Node, below
+from fairlead.build.query.graph import Graph, Node, below, whole_of
 from fairlead.build.query.syntax import Call, Chain, Expression, Word, bad, parse
 from fairlead.errors import FairleadError, UsageError, did_you_mean
 
@@ -146,8 +146,27 @@ class Query:
 
     # Walks ----------------------------------------------------------------------------------------------
 
-    def rdeps(self, universe: Iterable[str], roots: Iterable[str], depth: int | None) -> set[str]:
+    def below(self, roots: Sequence[str], depth: int | None) -> Iterable[str]:
+        """`roots` and what they depend on, at most `depth` steps away."""
+        whole = whole_of(self.graph)
+        numbers = None if whole is None else whole.numbers(roots)
+        if whole is None or numbers is None:
+            return below(self.graph, roots, depth)
+        return [whole.labels[number] for number in whole.below(numbers, depth)]
+
+    def rule(self, label: str) -> str:
+        """The rule of a target."""
+        whole = whole_of(self.graph)
+        number = None if whole is None else whole.ids.get(label)
+        return self.graph.node(label).rule if whole is None or number is None else whole.rules[number]
+
+    def rdeps(self, universe: Sequence[str], roots: Sequence[str], depth: int | None) -> set[str]:
         """Those of what `universe` depends on that depend on `roots`, at most `depth` steps away."""
+        whole = whole_of(self.graph)
+        if whole is not None:
+            numbers, lower = whole.numbers(universe), whole.numbers(roots)
+            if numbers is not None and lower is not None:
+                return {whole.labels[number] for number in whole.dependants(numbers, lower, depth)}
         inside = below(self.graph, universe)
         above: dict[str, list[str]] = {}
         for node in inside.values():
@@ -161,8 +180,13 @@ class Query:
             depth = None if depth is None else depth - 1
         return found
 
-    def path(self, roots: Iterable[str], ends: set[str]) -> list[str]:
+    def path(self, roots: Sequence[str], ends: set[str]) -> list[str]:
         """A shortest path from one of `roots` to one of `ends`; empty if there is none."""
+        whole = whole_of(self.graph)
+        if whole is not None:
+            numbers, goals = whole.numbers(roots), whole.numbers(ends)
+            if numbers is not None and goals is not None:
+                return [whole.labels[number] for number in whole.path(numbers, goals)]
         came: dict[str, str | None] = dict.fromkeys(roots)
         edge = list(came)
         while edge:
@@ -185,7 +209,7 @@ class Query:
 
 
 def _deps(query: Query, call: Call) -> Result:
-    return Targets(tuple(sorted(below(query.graph, query.targets(call, 0), query.depth(call, 1)))))
+    return Targets(tuple(sorted(query.below(query.targets(call, 0), query.depth(call, 1)))))
 
 
 def _rdeps(query: Query, call: Call) -> Result:
@@ -209,7 +233,7 @@ def _set(query: Query, call: Call) -> Result:
 
 def _kind(query: Query, call: Call) -> Result:
     wanted = query.pattern(call, 0)
-    return _kept(query.nodes(query.targets(call, 1)), lambda node: bool(wanted.search(node.rule)))
+    return Targets(tuple(label for label in query.targets(call, 1) if wanted.search(query.rule(label))))
 
 
 def _filter(query: Query, call: Call) -> Result:

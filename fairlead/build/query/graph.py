@@ -18,8 +18,9 @@ from fairlead.build.evaluate import declaration, named
 from fairlead.build.label import parse_label, parse_pattern
 from fairlead.build.loader import Loader
 from fairlead.build.plan import JSON
+from fairlead.build.query.whole import Whole, find, keep, make
 from fairlead.build.rule import Declared
-from fairlead.build.tree import Tree
+from fairlead.build.tree import DiskTree, Tree
 from fairlead.store import Store
 
 
@@ -52,7 +53,8 @@ class Graph(Protocol):
 
 
 class DeclaredGraph:
-    """The graph of a tree. Patterns and files are meant from the folder `here` of the project."""
+    """The graph of a tree. Patterns and files are meant from the folder `here` of the project. With a store
+    it may know all targets as a `whole`, and does once all have been asked for."""
 
     def __init__(
         self,
@@ -63,6 +65,11 @@ class DeclaredGraph:
         on_print: Callable[[str], None] | None = None,
         store: Store | None = None,
     ) -> None:
+        # First, for a tree that has other answers now forgets what it was asked before.
+        self._kept: tuple[Store, DiskTree] | None = None
+        if store is not None and config is None and isinstance(tree, DiskTree):
+            self._kept = store, tree
+        self.whole = None if self._kept is None else find(*self._kept)
         self._config = config if config is not None else BuckConfig.load(tree)
         self._loader = Loader(
             tree, self._config, on_print or (lambda text: print(text, file=sys.stderr)), store
@@ -76,7 +83,14 @@ class DeclaredGraph:
 
     def targets(self, pattern: str) -> list[str]:
         parsed = parse_pattern(pattern, "", self._here, self._config.cells)
-        return [str(label) for label in sorted(named(self._loader, parsed))]
+        if self.whole is None and self._kept is not None and str(parsed) == "//...":
+            self.whole = make(self._loader)
+            if self.whole is not None:
+                self._loader.flush()
+                keep(*self._kept, self.whole)
+            self._kept = None
+        found = None if self.whole is None else self.whole.named(parsed)
+        return found if found is not None else [str(label) for label in sorted(named(self._loader, parsed))]
 
     def node(self, label: str, asker: Node | None = None) -> Node:
         found = self._nodes.get(label)
@@ -115,6 +129,11 @@ class DeclaredGraph:
             deps=tuple(sorted(str(ref.label.raw_target()) for ref in declared.deps())),
             sources=tuple(declared.sources()),
         )
+
+
+def whole_of(graph: Graph) -> Whole | None:
+    """All targets as numbers, if they are known as such."""
+    return graph.whole if isinstance(graph, DeclaredGraph) else None
 
 
 def below(graph: Graph, roots: Iterable[str], depth: int | None = None) -> dict[str, Node]:
