@@ -1,16 +1,18 @@
-"""Locks of other tools as pinned, hashed requirements: uv.lock, pylock.toml, poetry.lock.
+"""Locks of other tools as pinned, hashed requirements: pylock.toml (PEP 751), uv.lock, poetry.lock, pdm.lock,
+Pipfile.lock.
 
-Only what is complete is taken: every package by name and version from a registry, with the hash of at least
-one wheel. Where packages come from is not read; that is said in the user's own settings. What a lock leaves
-to its tool (extras and groups of pylock markers, git sources, poetry's older format) is refused with the
-command that exports it.
+Only what is complete is taken: every package by name and version from an index, with the hash of at least
+one file. Which index is not read; that is said in the user's own settings, and files are known by name and
+hash. What has no wheel, and what comes from git, a folder or an address, is refused with the command that
+exports the lock.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from fairlead.errors import UsageError
 
@@ -18,6 +20,10 @@ GROUPS = ("tests", "test", "testing", "dev", "develop", "development", "pytest")
 """Dependency groups and extras that tests are taken to need, by their normalised names."""
 _HASH = re.compile(r"sha(?:256|384|512):[0-9a-f]+")
 _CONDITIONS = 200
+_NAMES = ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
+_ELSEWHERE = ("git", "url", "path", "file", "vcs", "archive", "directory", "ref", "editable")
+_TOKEN = re.compile(r"""\s*(?:([()])|(and|or)\b|((?:"[^"]*"|'[^']*'|[^\s()"']+|\s+(?!and\b|or\b|[()]))+))""")
+_ASKS = re.compile(r"""\s*["']([^"']*)["']\s+(not\s+)?in\s+(extras|dependency_groups)\s*""")
 _EXPORT = "export it, such as `uv export --format requirements.txt -o requirements.tests.lock`"
 
 
@@ -29,23 +35,32 @@ def normal(name: str) -> str:
 def reads(path: str) -> bool:
     """Whether a lock is of a kind that is translated; any other is a requirements file already."""
     name = path.rpartition("/")[2]
-    return name in ("uv.lock", "poetry.lock") or (name.startswith("pylock.") and name.endswith(".toml"))
+    return name in _NAMES or name == "pylock.toml" or (name.startswith("pylock.") and name.endswith(".toml"))
 
 
 def requirements(path: str, text: str) -> str:
     """The text of the lock at `path` as a requirements file; UsageError if it is not complete."""
-    try:
-        found = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UsageError(f"the lock is not valid TOML: {error}", where=path, remedy="make it anew") from None
     name = path.rpartition("/")[2]
+    try:
+        found: object = json.loads(text) if name == "Pipfile.lock" else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        kind = "JSON" if name == "Pipfile.lock" else "TOML"
+        raise UsageError(
+            f"the lock is not valid {kind}: {error}", where=path, remedy="make it anew"
+        ) from None
+    if not isinstance(found, dict):
+        raise UsageError("the lock is no table of packages", where=path, remedy="make it anew")
     if name == "uv.lock":
-        lines = _Uv(found, path).lines()
+        lines: Iterable[str] = _Uv(found, path).lines()
     elif name == "poetry.lock":
         lines = _poetry(found, path)
+    elif name == "pdm.lock":
+        lines = _pdm(found, path)
+    elif name == "Pipfile.lock":
+        lines = _pipfile(found, path)
     else:
         lines = _pylock(found, path)
-    return "".join(f"{line}\n" for line in sorted(lines))
+    return "".join(f"{line}\n" for line in sorted(set(lines)))
 
 
 def _line(name: str, version: object, marker: str, hashes: Iterator[str], path: str) -> str:
@@ -65,20 +80,118 @@ def _text(value: object) -> str:
 
 
 def _pylock(found: Mapping[str, object], path: str) -> Iterator[str]:
+    chosen = {normal(name) for name in GROUPS}
+    default = found.get("default-groups")
+    chosen |= {
+        normal(name) for name in (default if isinstance(default, list) else ()) if isinstance(name, str)
+    }
     for package in _tables(found.get("packages")):
         name, marker = _text(package.get("name")), _text(package.get("marker"))
         if "directory" in package:
             continue  # the project itself
-        if "dependency_groups" in marker or "extras" in marker or "wheels" not in package:
-            raise UsageError(
-                f"the lock does not say on its own what to install of {name}", where=path, remedy=_EXPORT
-            )
+        if marker:
+            left = _under(marker, chosen)
+            if left is False:
+                continue
+            marker = left if isinstance(left, str) else ""
+        if any(kind in package for kind in _ELSEWHERE):
+            raise UsageError(f"{name} is not from an index", where=path, remedy=_EXPORT)
         hashes = (
             f"{kind}:{value}"
-            for wheel in _tables(package["wheels"])
+            for wheel in _tables(package.get("wheels"))
             for kind, value in (wheel.get("hashes") or {}).items()  # type: ignore[attr-defined]
         )
         yield _line(name, package.get("version"), marker, hashes, path)
+
+
+def _under(marker: str, chosen: Collection[str]) -> str | bool:
+    """What is left of a marker once its questions for extras and groups are answered: True or False, or a
+    marker without them. What cannot be understood stays, and is an error where it is used."""
+    tokens = [found.group(1) or found.group(2) or found.group(3).strip() for found in _TOKEN.finditer(marker)]
+    tokens = [token for token in tokens if token]
+    at = 0
+
+    def either() -> str | bool:
+        nonlocal at
+        parts = [both()]
+        while at < len(tokens) and tokens[at] == "or":
+            at += 1
+            parts.append(both())
+        if True in parts:
+            return True
+        left = [part for part in parts if isinstance(part, str)]
+        return " or ".join(left) if left else False
+
+    def both() -> str | bool:
+        nonlocal at
+        parts = [one()]
+        while at < len(tokens) and tokens[at] == "and":
+            at += 1
+            parts.append(one())
+        if False in parts:
+            return False
+        left = [part for part in parts if isinstance(part, str)]
+        return " and ".join(left) if left else True
+
+    def one() -> str | bool:
+        nonlocal at
+        if at >= len(tokens):
+            return ""
+        token = tokens[at]
+        at += 1
+        if token == "(":
+            inner = either()
+            at += 1  # the closing one
+            return f"({inner})" if isinstance(inner, str) else inner
+        asks = _ASKS.fullmatch(token)
+        return (normal(asks[1]) in chosen) != bool(asks[2]) if asks else token
+
+    return either()
+
+
+def _pdm(found: Mapping[str, object], path: str) -> Iterator[str]:
+    for package in _tables(found.get("package")):
+        name, groups = _text(package.get("name")), package.get("groups")
+        if not isinstance(groups, list):
+            raise UsageError(
+                "the lock does not say which group a package is for",
+                where=path,
+                remedy="run `pdm lock -S inherit_metadata`",
+            )
+        if not any(group == "default" or normal(str(group)) in GROUPS for group in groups):
+            continue
+        if any(kind in package for kind in _ELSEWHERE):
+            if package.get("path") in (".", "./"):
+                continue
+            raise UsageError(f"{name} is not from an index", where=path, remedy=_EXPORT)
+        marker = _text(package.get("marker")) or _text(package.get("markers"))
+        hashes = (
+            _text(file.get("hash"))
+            for file in _tables(package.get("files"))
+            if (_text(file.get("file")) or _text(file.get("url")).partition("#")[0]).endswith(".whl")
+        )
+        yield _line(name, package.get("version"), marker, hashes, path)
+
+
+def _pipfile(found: Mapping[str, object], path: str) -> Iterator[str]:
+    """What is for running and what is for development; the lock does not say which hashes are of wheels."""
+    entries: dict[str, Mapping[str, object]] = {}
+    for kind in ("default", "develop"):
+        listed = found.get(kind)
+        for name, package in (listed if isinstance(listed, dict) else {}).items():
+            if isinstance(package, dict):
+                entries.setdefault(normal(name), package)
+    for name, package in entries.items():
+        if package.get("path") == "." and package.get("editable") is True:
+            continue  # the project itself
+        version = _text(package.get("version")).removeprefix("==")
+        if any(kind in package for kind in _ELSEWHERE) or not version:
+            raise UsageError(
+                f"{name} is not from an index", where=path, remedy="`pipenv requirements --hash`"
+            )
+        hashes = package.get("hashes")
+        known = (_text(text) for text in (hashes if isinstance(hashes, list) else ()))
+        yield _line(name, version, _text(package.get("markers")), known, path)
 
 
 def _poetry(found: Mapping[str, object], path: str) -> Iterator[str]:
@@ -91,8 +204,11 @@ def _poetry(found: Mapping[str, object], path: str) -> Iterator[str]:
         wanted = [g for g in groups if g == "main" or normal(str(g)) in GROUPS]
         if not wanted or (package.get("optional") is True and wanted == ["main"]):
             continue
-        if "source" in package:
-            raise UsageError(f"{name} is not from the registry", where=path, remedy=_EXPORT)
+        source = package.get("source")
+        if isinstance(source, dict) and source.get("type") not in (None, "legacy", "pypi"):
+            if source.get("type") == "directory" and source.get("url") == ".":
+                continue
+            raise UsageError(f"{name} is not from an index", where=path, remedy=_EXPORT)
         marker = package.get("markers")
         if isinstance(marker, dict):
             parts = [_text(marker.get(str(g))) for g in wanted]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.markers import Marker
 
 from fairlead.build import lockfile
 from fairlead.build.toolchain import check_lock
@@ -91,10 +96,6 @@ def test_pylock() -> None:
         '[[packages]]\nname = "me"\n[packages.directory]\npath = "."\n'
     )
     assert read("pylock.toml", text) == [f"attrs==25.1 ; os_name == 'posix' --hash={A}"]
-    with pytest.raises(UsageError, match="on its own"):
-        lockfile.requirements(
-            "pylock.dev.toml", text.replace("os_name == 'posix'", "'dev' in dependency_groups")
-        )
 
 
 def test_poetry_lock_takes_main_and_the_test_groups() -> None:
@@ -113,3 +114,117 @@ def test_poetry_lock_takes_main_and_the_test_groups() -> None:
     assert read("poetry.lock", text) == [f"attrs==2 ; os_name == 'posix' --hash={A}", f"pytest==2 --hash={A}"]
     with pytest.raises(UsageError, match="which group"):
         lockfile.requirements("poetry.lock", package("attrs", ""))
+
+
+def test_pylock_of_groups_and_extras() -> None:
+    text = 'lock-version = "1.0"\nextras = ["test", "docs"]\ndefault-groups = ["base"]\n'
+    for name, marker, files in (
+        ("one", "'dev' in dependency_groups", "wheels"),
+        ("two", "'lint' in dependency_groups", "sdist"),
+        ("three", "os_name == 'nt' and ('test' in extras or 'docs' in extras)", "wheels"),
+        ("four", "'base' in dependency_groups", "wheels"),
+    ):
+        text += f'[[packages]]\nname = "{name}"\nversion = "1"\nmarker = "{marker}"\n'
+        text += f'{files} = [{{ hashes = {{ sha256 = "{A[7:]}" }} }}]\n'
+    assert read("pylock.toml", text) == [
+        f"four==1 --hash={A}",
+        f"one==1 --hash={A}",
+        f"three==1 ; os_name == 'nt' --hash={A}",
+    ]
+    with pytest.raises(UsageError, match="for two"):
+        lockfile.requirements("pylock.toml", text.replace("'lint' in", "'test' in"))
+
+
+_ATOMS = st.sampled_from(
+    [
+        "'dev' in dependency_groups", "'lint' in dependency_groups", "'test' not in extras",
+        "'docs' in extras", "python_version >= '3.8'", "os_name == 'nt'", "'x' in sys_platform",
+    ]
+)  # fmt: skip
+_MARKERS = st.recursive(
+    _ATOMS,
+    lambda inner: st.tuples(inner, st.sampled_from([" and ", " or "]), inner).map(
+        lambda t: f"({t[0]}{t[1]}{t[2]})"
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.lists(_MARKERS, min_size=1, max_size=3), st.sampled_from(["and", "or"]))
+def test_what_is_left_of_a_marker_means_the_same(parts: list[str], word: str) -> None:
+    marker = f" {word} ".join(parts)
+    left = lockfile._under(marker, {"dev", "test"})
+    chosen = {"extras": {"test"}, "dependency_groups": {"dev"}}
+    expected = Marker(marker).evaluate(chosen, context="lock_file")
+    assert (Marker(left).evaluate() if isinstance(left, str) else left) == expected
+    assert not isinstance(left, str) or ("extras" not in left and "dependency_groups" not in left)
+
+
+def test_pdm_lock_takes_default_and_the_test_groups() -> None:
+    def package(name: str, groups: str, more: str = "") -> str:
+        return f"""
+[[package]]
+name = "{name}"
+version = "2"
+requires_python = ">=3.8"
+{groups}
+{more}
+files = [{{file = "{name}-2-py3-none-any.whl", hash = "{A}"}}, {{file = "{name}-2.tar.gz", hash = "{B}"}}]
+"""
+
+    text = (
+        package("attrs", 'groups = ["default"]', "marker = \"os_name == 'posix'\"")
+        + package("pytest", 'groups = ["dev", "docs"]')
+        + package("sphinx", 'groups = ["docs"]')
+        + package("mine", 'groups = ["dev"]', 'path = "."\neditable = true')
+    )
+    assert read("pdm.lock", text) == [f"attrs==2 ; os_name == 'posix' --hash={A}", f"pytest==2 --hash={A}"]
+    with pytest.raises(UsageError, match="which group"):
+        lockfile.requirements("pdm.lock", package("attrs", ""))
+    with pytest.raises(UsageError, match="not from an index"):
+        lockfile.requirements(
+            "pdm.lock", package("a", 'groups = ["default"]', 'git = "https://example.org/a"')
+        )
+
+
+def test_pipfile_lock_takes_both_kinds() -> None:
+    document = {
+        "_meta": {"pipfile-spec": 6, "sources": [{"name": "pypi", "url": "https://example.org/simple"}]},
+        "default": {
+            "attrs": {
+                "hashes": [A],
+                "index": "pypi",
+                "markers": "python_version >= '3.10'",
+                "version": "==2",
+            },
+            "mine": {"editable": True, "path": "."},
+        },
+        "develop": {"pytest": {"hashes": [B, A], "version": "==2"}},
+    }
+    assert read("Pipfile.lock", json.dumps(document)) == [
+        f"attrs==2 ; python_version >= '3.10' --hash={A}",
+        f"pytest==2 --hash={A} --hash={B}",
+    ]
+    document["develop"] = {"pytest": {"git": "https://example.org/pytest", "ref": "main"}}
+    with pytest.raises(UsageError, match="not from an index"):
+        lockfile.requirements("Pipfile.lock", json.dumps(document))
+    with pytest.raises(UsageError, match="not valid JSON"):
+        lockfile.requirements("Pipfile.lock", "{")
+
+
+def test_poetry_lock_through_a_mirror() -> None:
+    """Where the index is the project's own every package has a source, and is known by name and hash alike."""
+    text = f"""
+[[package]]
+name = "attrs"
+version = "2"
+groups = ["main"]
+files = [{{file = "attrs-2-py3-none-any.whl", hash = "{A}"}}]
+[package.source]
+type = "legacy"
+url = "https://example.org/simple"
+reference = "mirror"
+"""
+    assert read("poetry.lock", text) == [f"attrs==2 --hash={A}"]
+    with pytest.raises(UsageError, match="not from an index"):
+        lockfile.requirements("poetry.lock", text.replace('"legacy"', '"git"'))
