@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fairlead.build import depfile, execute, finished, manifest, passes, sandbox, testing, toolchain
+from fairlead.build.cases import Case
 from fairlead.build.distributions import Installed
 from fairlead.build.execute import Cache, Executor, Result
 from fairlead.build.key import Platform, target_records
@@ -54,17 +55,18 @@ class Event:
     """Something that a person may want to see while it happens; also sent from the engine's threads.
 
     "expect": `count` actions or tests (`text`) are to be looked up or run. "begin": an action, or a test if
-    `action` is None, starts to run. "action" and "failed": it has run. "known": it need not. "test": a
-    verdict, reused or new.
+    `action` is None, starts to run. "action" and "failed": it has run. "known": it need not. "case": one of
+    a running test has ended; if the test is repeated, so are its cases. "test": a verdict, reused or new.
     """
 
-    kind: Literal["note", "expect", "begin", "action", "failed", "known", "test"]
+    kind: Literal["note", "expect", "begin", "action", "failed", "known", "case", "test"]
     text: str
     label: str = ""
     seconds: float = 0.0
     result: TestResult | None = None
     action: Action | None = None
     count: int = 0
+    case: Case | None = None
 
 
 @dataclass(frozen=True)
@@ -367,6 +369,7 @@ class Engine:
                 scratch=self._scratch,
                 cancel=self._cancel,
                 view=view if label in viewed else None,
+                on_case=lambda case: self.on_event(Event("case", "", label, case.seconds, case=case)),
             )
             return run(record=True) if label in viewed else self._recorded(run)
 

@@ -2,8 +2,8 @@
 
 Each call writes a file below fairlead-out/log; the newest `KEEP` stay. A line is an object with `event`, and
 `at`, the seconds since the start: "start" comes first, "end" last (a call that was killed has none), between
-them "begin", "action", "failed", "known", "test" and "note". A line is written when the thing happens, so a
-log can be read while its call runs.
+them "begin", "action", "failed", "known", "case", "test" and "note". A line is written when the thing
+happens, so a log can be read while its call runs.
 
 The log serves people and must not cost them a build: if it cannot be written, it ends there and the build
 goes on.
@@ -63,6 +63,8 @@ class Journal:
             row |= {"outputs": list(action.outputs), "inputs": list(action.inputs)}
             if event.kind in ("action", "failed"):
                 row["argv"] = list(action.argv)
+        if event.case is not None:
+            row |= {"case": event.case.id, "outcome": event.case.outcome, "seconds": event.case.seconds}
         if event.result is not None:
             row |= {name: value for name, value in event.result.to_json().items() if name != "label"}
             spec = self._plan.targets[event.label].test

@@ -17,7 +17,7 @@ import signal
 import stat
 import subprocess
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,6 +109,7 @@ class Stage:
         seconds: float,
         cancel: threading.Event | None = None,
         record: bool = False,
+        on_tick: Callable[[], None] | None = None,
     ) -> sandbox.Completed:
         """Run the program in the project's folder, its output in `self.log`; with `record` the answer says
         what it asked for there."""
@@ -146,7 +147,7 @@ class Stage:
             level=self.enforced,
             record=record,
         )
-        return sandbox.run(command, cancel=cancel)
+        return sandbox.run(command, cancel=cancel, on_tick=on_tick)
 
     def asked(self, done: sandbox.Completed) -> tuple[Asked | None, dict[str, Asked]]:
         """What the program asked of the project, and of each environment by the toolchain's label."""

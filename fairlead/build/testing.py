@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fairlead.build import sandbox
+from fairlead.build.cases import Case, runs_pytest, watch
 from fairlead.build.execute import ended
 from fairlead.build.manifest import Manifest
 from fairlead.build.plan import TestSpec
@@ -145,10 +146,11 @@ def run(
     cancel: threading.Event,
     record: bool = False,
     view: Path | None = None,
+    on_case: Callable[[Case], None] = lambda _: None,
 ) -> Ran:
     """Run one test now, in the view of the project if there is one. A test that cannot be started is an
     "error" result; a full disk is a MachineryError. With `record` the answer says what the test asked, and
-    `missing` can look at that later."""
+    `missing` can look at that later. `on_case` hears of each case of pytest as it ends."""
     stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (REPORT,), environments, view)
     try:
         for path in spec.sources if view is None else ():
@@ -156,7 +158,14 @@ def run(
         for path, content in inputs.items():
             stage.add(path, content)
         env = {**spec.env, "XML_OUTPUT_FILE": stage.seen(REPORT)}
-        done = stage.run(spec.argv, env, seconds=spec.timeout, cancel=cancel, record=record)
+        stream = None
+        if runs_pytest(spec):
+            more, stream = watch(stage, on_case)
+            env |= more
+        look = None if stream is None else stream.look
+        done = stage.run(spec.argv, env, seconds=spec.timeout, cancel=cancel, record=record, on_tick=look)
+        if stream is not None:
+            stream.look()
         log = keep_log(store.blobs, stage.log)
         cases = keep_report(store.blobs, stage.project / REPORT)
         if done.code != 0:

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from fairlead.cli import terminal
@@ -32,6 +33,7 @@ class Progress:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._running: dict[str, tuple[float, str]] = {}
+        self._cases: dict[str, Counter[str]] = {}
         self._slowest = (0.0, "")
         self._live: Live | None = None
         self.expected = self.ran = self.known = self.bad = 0
@@ -55,10 +57,13 @@ class Progress:
                 self.expected += event.count
             elif event.kind == "begin":
                 self._running[name] = (time.monotonic(), what)
+            elif event.case is not None:
+                self._cases.setdefault(event.label, Counter())[event.case.outcome] += 1
             elif event.kind == "known" or (event.result is not None and event.result.reused):
                 self.known += 1
             elif event.kind in ("action", "failed", "test"):
                 self._running.pop(name, None)
+                self._cases.pop(name, None)
                 self.ran += 1
                 self.bad += event.kind == "failed" or (
                     event.result is not None and event.result.outcome != "pass"
@@ -72,7 +77,9 @@ class Progress:
         """What is drawn: the counts, then what runs, the longest first."""
         now = time.monotonic()
         with self._lock:
-            running = sorted(self._running.values())
+            running = sorted(
+                (since, what + self._counted(name)) for name, (since, what) in self._running.items()
+            )
             left = max(0, self.expected - self.ran - self.known)
             counts = [f"{self.ran} ran", f"{self.known} known", f"{left} left"]
             if self.bad:
@@ -82,6 +89,10 @@ class Progress:
         if len(running) > _SHOWN:
             found.append(f"  and {len(running) - _SHOWN} more")
         return found
+
+    def _counted(self, name: str) -> str:
+        """How many cases of a running test have ended how."""
+        return "".join(f"  {count} {outcome}" for outcome, count in self._cases.get(name, {}).items())
 
     def _draw(self) -> None:
         """Begin to draw, where rich is to be had and the terminal can move its cursor."""

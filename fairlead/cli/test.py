@@ -172,6 +172,8 @@ def write_junit(path: Path, results: list[TestResult], store: Store) -> None:
 def show(event: Event, *, with_key: bool) -> None:
     """One line for an action or a verdict, as it comes."""
     result = event.result
+    if event.case is not None and event.case.outcome in ("failed", "error"):
+        terminal.note(terminal.style(f"{event.case.outcome:<7}", "red") + f" {event.label}  {event.case.id}")
     if result is None:
         project.show(event)
         return

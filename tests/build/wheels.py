@@ -63,9 +63,11 @@ class Wheelhouse:
         return f"{name}=={version} \\\n    --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
-def real_pytest(house: Wheelhouse) -> None:
-    """Put the pytest that runs these tests into the house, with what it needs."""
-    for name in ("pytest", "pluggy", "iniconfig", "packaging", "pygments"):
+def real_pytest(house: Wheelhouse, *more: str) -> str:
+    """Put the pytest that runs these tests into the house, with what it needs and `more` that is installed
+    here; a lock of all these."""
+    lines = []
+    for name in ("pytest", "pluggy", "iniconfig", "packaging", "pygments", *more):
         installed = importlib.metadata.distribution(name)
         files = [(path, path.locate()) for path in installed.files or () if ".." not in path.parts]
         keep = ("METADATA", "entry_points.txt", "WHEEL")
@@ -80,3 +82,6 @@ def real_pytest(house: Wheelhouse) -> None:
         with zipfile.ZipFile(wheel, "w") as made:
             for member, data in {**members, f"{info}/RECORD": rows.encode()}.items():
                 made.writestr(zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0)), data)
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        lines.append(f"{name}=={installed.version} --hash=sha256:{digest}\n")
+    return "".join(lines)

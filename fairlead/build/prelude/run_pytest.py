@@ -9,7 +9,8 @@ those of a folder around it are no part of the test's key.
 
 Where XML_OUTPUT_FILE names a file, pytest's own JUnit report is written there; tests do not see that name.
 FAIRLEAD_ENTERED is such a name too: functions of the tree that are entered are noted in that file, by the
-code in the file of that name with .py behind it (fairlead/build/record/hook.py).
+code in the file of that name with .py behind it (fairlead/build/record/hook.py). FAIRLEAD_BESIDE names a
+folder with beside.py (fairlead/build/beside.py), which tells of each case and may measure coverage.
 
 pytest runs in a child that says how it ended. A test that calls os._exit(0) ends the child without a word,
 and that is no pass.
@@ -82,6 +83,7 @@ def run(
     only: "list[str]",
     arguments: "list[str]",
     report: str,
+    beside: Any,
 ) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(search)
     sys.path[0:1] = search
@@ -100,15 +102,28 @@ def run(
     whole = [os.path.join(tree, file) for file in files]
     tests = [os.path.relpath(os.path.join(tree, file), root) for file in files]
     tests = [f"{test}::{node}" for test in tests for node in only] if only else tests
-    return int(pytest.main([*fixed, *arguments, *tests], plugins=[Report(report), Only(whole)]))
+    plugins = [Report(report), Only(whole)]
+    if beside is None:
+        return int(pytest.main([*fixed, *arguments, *tests], plugins=plugins))
+    beside.begin()
+    words = [*fixed, *arguments, *beside.arguments, *tests]
+    code = int(pytest.main(words, plugins=[*plugins, *beside.plugins]))
+    beside.end()
+    return code
+
+
+def load(path: str) -> "dict[str, Any]":
+    """What a file of Python defines."""
+    with open(path, "rb") as stream:
+        code = compile(stream.read(), path, "exec")
+    found: dict[str, Any] = {"__name__": "fairlead_" + os.path.basename(path)[:-3]}
+    exec(code, found)
+    return found
 
 
 def note_entered(log: str, tree: str) -> "Callable[[], None]":
     """Have it noted which functions are entered; what to call when the tests are done."""
-    with open(log + ".py", "rb") as stream:
-        code = compile(stream.read(), log + ".py", "exec")
-    hook: dict[str, Any] = {"__name__": "fairlead_hook"}
-    exec(code, hook)
+    hook = load(log + ".py")
     hook["start"](log, tree)
     end: Callable[[], None] = hook["end"]
     return end
@@ -134,6 +149,7 @@ def main(words: "list[str]") -> int:
     named = os.environ.pop("XML_OUTPUT_FILE", "")
     report = os.path.abspath(named) if named else ""
     entered = os.environ.pop("FAIRLEAD_ENTERED", "")
+    watched = os.environ.pop("FAIRLEAD_BESIDE", "")
     os.chdir(root)
     hear, say = os.pipe()
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for pytest, which says how it ends
@@ -143,7 +159,8 @@ def main(words: "list[str]") -> int:
         os.close(hear)
         own = os.getpid()
         said_all = note_entered(entered, tree) if entered else None
-        code = run(tree, root, search, files, given["--only"], arguments, report)
+        beside = load(os.path.join(watched, "beside.py"))["Beside"](watched) if watched else None
+        code = run(tree, root, search, files, given["--only"], arguments, report, beside)
         if code == NOTHING_COLLECTED and allow_empty:
             code = 0
         if os.getpid() == own:  # not what a test forked and let come back

@@ -40,16 +40,22 @@ _GRACE = 10.0  # seconds for the launcher to end its tree after SIGTERM
 _TICK = 0.2  # seconds between looks at `cancel`
 
 
-def run(command: Command, *, cancel: threading.Event | None = None) -> Completed:
+def run(
+    command: Command,
+    *,
+    cancel: threading.Event | None = None,
+    on_tick: Callable[[], None] | None = None,
+) -> Completed:
     """Run `command` apart and wait for it and for everything it started.
 
-    Ends it at `wall_seconds` or when `cancel` is set. A program that cannot be started is a UsageError; a
-    sandbox that cannot be made is a MachineryError. The log files are made new.
+    Ends it at `wall_seconds` or when `cancel` is set; meanwhile calls `on_tick` a few times a second. A
+    program that cannot be started is a UsageError; a sandbox that cannot be made is a MachineryError. The log
+    files are made new.
     """
     enforced = enforcement(command.level)
     scratch = _scratch(command, enforced)
     try:
-        return _run(command, enforced, scratch, cancel)
+        return _run(command, enforced, scratch, cancel, on_tick)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -103,7 +109,7 @@ def _refused(level: Enforced) -> str:
     with tempfile.TemporaryDirectory(prefix="fairlead-probe-") as folder:
         probe = Command(["/bin/sh", "-c", ":"], {}, "/", Path(folder) / "log", level=level, wall_seconds=60)
         try:
-            done = _run(probe, level, Path(folder), None)
+            done = _run(probe, level, Path(folder))
         except (MachineryError, UsageError) as error:
             return error.what.removeprefix("cannot make the sandbox: ")
         return "" if done.code == 0 else f"a trial run ended with {done.code}"
@@ -118,7 +124,13 @@ def _scratch(command: Command, enforced: Enforced) -> Path:
         raise atomic.failed(error, "make a folder in", command.stdout.parent) from error
 
 
-def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.Event | None) -> Completed:
+def _run(
+    command: Command,
+    enforced: Enforced,
+    scratch: Path,
+    cancel: threading.Event | None = None,
+    on_tick: Callable[[], None] | None = None,
+) -> Completed:
     spec = scratch / "spec"
     text = json.dumps(_spec(command, enforced, scratch))
     try:
@@ -131,7 +143,12 @@ def _run(command: Command, enforced: Enforced, scratch: Path, cancel: threading.
         raise atomic.failed(error, "prepare a sandbox in", scratch) from error
     started = time.monotonic()
     launcher = _launcher(scratch)
-    full = functools.partial(_is_full, scratch, command.keep_free)
+
+    def full() -> bool:
+        if on_tick is not None:
+            on_tick()
+        return _is_full(scratch, command.keep_free)
+
     why: End = "cancelled"
     try:
         launcher.start(spec, [log for log in (command.stdout, command.stderr) if log is not None])
