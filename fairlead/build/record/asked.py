@@ -6,8 +6,8 @@ The answers are not in it. Whoever wants them looks at the tree that the run was
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Recorder: TypeAlias = Literal["seccomp", "none"]
@@ -19,7 +19,8 @@ class Asked:
 
     `opened`: somebody wanted the bytes (or to run it); `probed`: whether and what it is; `listed`: which
     names a folder has; `links`: where a link leads. A path may be in several. `calls` is how many questions
-    were heard. `lack` says why the list may not be whole; "" if it is.
+    were heard. `lack` says why the list may not be whole; "" if it is. `again`: how often those were opened
+    that were opened more than once.
     """
 
     recorder: Recorder
@@ -29,6 +30,7 @@ class Asked:
     links: frozenset[str] = frozenset()
     calls: int = 0
     lack: str = ""
+    again: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @classmethod
     def unheard(cls, why: str) -> Asked:
@@ -51,7 +53,12 @@ class Asked:
             inner(self.links),
             self.calls,
             self.lack,
+            {path[len(start) :]: n for path, n in self.again.items() if path.startswith(start)},
         )
+
+    def opens(self, path: str) -> int:
+        """How often a path was opened."""
+        return self.again.get(path, 1) if path in self.opened else 0
 
     def paths(self) -> frozenset[str]:
         """Everything that was asked about, whatever the question."""
@@ -71,6 +78,7 @@ class Asked:
                     "list": sorted(self.listed),
                     "link": sorted(self.links),
                 },
+                "again": dict(self.again),
             }
         ).encode()
 
@@ -86,6 +94,7 @@ class Asked:
             if found["recorder"] != "seccomp":
                 return cls.unheard(str(found["refused"]))
             calls, lack = int(found["calls"]), str(found["incomplete"])
-            return cls("seccomp", opened, probed, listed, links, calls, lack)
-        except (ValueError, KeyError, TypeError):
+            again = {str(path): int(n) for path, n in found["again"].items()}
+            return cls("seccomp", opened, probed, listed, links, calls, lack, again)
+        except (AttributeError, ValueError, KeyError, TypeError):
             return cls.unheard("the record of the run is damaged")

@@ -210,6 +210,7 @@ class Recorder:
 
     def __init__(self, channel: socket.socket) -> None:
         self.asked: dict[str, set[bytes]] = {"open": set(), "stat": set(), "list": set(), "link": set()}
+        self.opens: dict[bytes, int] = {}
         self.calls = 0
         self.incomplete = ""
         self.refused = ""
@@ -270,9 +271,13 @@ class Recorder:
                 else:
                     kind, paths = found
                     self.asked[kind].update(paths)
+                    if kind == "open":
+                        for path in paths:
+                            self.opens[path] = self.opens.get(path, 0) + 1
                     if not self.calls % 4096 and sum(map(len, self.asked.values())) > MOST:
                         self._lacks("it asks for too many files")
                         self.asked = {kind: set() for kind in self.asked}
+                        self.opens = {}
         finally:
             os.close(self.listener)
 
@@ -352,6 +357,10 @@ class Recorder:
             kind: sorted({os.path.normpath(os.fsdecode(path)) for path in paths})
             for kind, paths in self.asked.items()
         }
+        opens: dict[str, int] = {}
+        for named, count in self.opens.items():
+            path = os.path.normpath(os.fsdecode(named))
+            opens[path] = opens.get(path, 0) + count
         return json.dumps(
             {
                 "recorder": "none" if self.listener < 0 else "seccomp",
@@ -359,5 +368,6 @@ class Recorder:
                 "incomplete": self.incomplete,
                 "calls": self.calls,
                 "asked": asked,
+                "again": {path: count for path, count in opens.items() if count > 1},
             }
         ).encode("utf-8", "surrogatepass")

@@ -1,0 +1,163 @@
+"""Which bodies of the project's Python files a run entered, by what `hook.py` noted in its processes.
+
+A file is taken apart only if everything about it is understood: each time that it was opened, a loader read
+it to import it and nobody else could see its text; what was entered in it can be named; and no process lost
+its hook. What is not in the answer counts whole. To name a body too many costs a run now and then; to leave
+one out would miss an edit.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TypeAlias
+
+from fairlead.build.record.asked import Asked
+from fairlead.build.record.source import Blocks, blocks
+from fairlead.build.tree import Tree
+
+VARIABLE = "FAIRLEAD_ENTERED"
+"""What tells run_pytest.py where the log shall be."""
+
+LIMIT = 64 * 1024 * 1024
+"""Bytes of a log that are read; a longer one is not understood."""
+
+_Place: TypeAlias = tuple[str, int]
+"""A code object's qualified name and first line."""
+
+_FINALIZER = "__del__"
+
+
+def place(log: Path) -> None:
+    """Before a run: put the hook where run_pytest.py looks for it, beside the file that `VARIABLE` names."""
+    hook = resources.files("fairlead.build.record").joinpath("hook.py")
+    log.with_name(f"{log.name}.py").write_bytes(hook.read_bytes())
+
+
+def noted(log: Path) -> bytes:
+    """After it: what was noted, nothing if that is no file. The tests chose what stands there, so no link is
+    followed and no more is read than `bodies` would look at."""
+    try:
+        opened = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with os.fdopen(opened, "rb") as stream:
+        return stream.read(LIMIT + 1) if stat.S_ISREG(os.fstat(opened).st_mode) else b""
+
+
+@dataclass
+class Log:
+    """What one run's processes noted, by path as they say it. `lack` says why it is no whole account."""
+
+    lack: str = "no process was hooked"
+    imported: Counter[str] = field(default_factory=Counter)
+    ran: set[str] = field(default_factory=set)
+    entered: dict[str, set[_Place]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, data: bytes) -> Log:
+        """Read a log; one that is damaged, cut off or says that a hook was lost has a `lack`."""
+        log = cls()
+        if not data:
+            return log
+        log.lack = "the tests ended without a word"
+        *records, rest = data.decode("utf-8", "surrogateescape").split("\0")
+        if rest or len(data) > LIMIT:
+            log.lack = "the account was cut off"
+            return log
+        lost = ""
+        for record in records:
+            match record.split("\t", 3):
+                case ["imported", path]:
+                    log.imported[path] += 1
+                case ["ran", path]:
+                    log.ran.add(path)
+                case ["entered", line, name, path] if line.isdecimal():
+                    log.entered.setdefault(path, set()).add((name, int(line)))
+                case ["lost", _, why]:
+                    lost = lost or why
+                case ["hooked", _, _]:
+                    pass
+                case ["ended", _]:
+                    log.lack = ""
+                case _:
+                    lost = lost or f"{record[:80]!r} is no record"
+        log.lack = lost or log.lack
+        return log
+
+
+def bodies(
+    data: bytes,
+    asked: Asked,
+    tree: Tree,
+    root: str,
+    *,
+    split: Callable[[bytes], Blocks | None] = blocks,
+) -> dict[str, frozenset[str]]:
+    """The files of `tree` that a run only imported, with the names of the bodies that it entered.
+
+    `data` is the log, whose paths are absolute; `root` is where the run saw the tree's root, and `asked` is
+    relative to that. The answer is for `DependencySet.of(asked, tree, python=...)`.
+    """
+    log = Log.read(data)
+    if log.lack or asked.lack or asked.recorder == "none":
+        return {}
+    imported, ran, entered = _below(log, root.rstrip("/") + "/")
+    found = {}
+    for path, times in imported.items():
+        if path in ran or asked.opens(path) != times or tree.kind(path) != "file":
+            continue
+        parts = split(tree.read(path))
+        names = None if parts is None else named(parts, entered.get(path, ()))
+        if names is not None:
+            found[path] = names
+    return found
+
+
+def named(parts: Blocks, entered: Iterable[_Place]) -> frozenset[str] | None:
+    """The names of the bodies that code objects stand for; None if one of them cannot be told.
+
+    What is nested in a function is a part of its body, which was entered before. Lambdas and comprehensions
+    outside of functions are parts of the skeleton. Finalizers count as entered: the interpreter may run one
+    while it tells of something else.
+    """
+    known: dict[_Place, list[str]] = {}
+    names = {body.name for body in parts.bodies if body.qualname.rpartition(".")[2] == _FINALIZER}
+    for body in parts.bodies:
+        known.setdefault((body.qualname, body.line), []).append(body.name)
+    outer, around = set(), set()
+    for qualname, line in entered:
+        function, nested, _ = qualname.partition(".<locals>")
+        if function.rpartition(".")[2].startswith("<"):
+            continue
+        if nested:
+            around.add(function)
+        elif (qualname, line) in known:
+            outer.add(function)
+            names.update(known[qualname, line])
+        else:
+            return None
+    return frozenset(names) if around <= outer else None
+
+
+def _below(log: Log, start: str) -> tuple[Counter[str], set[str], dict[str, set[_Place]]]:
+    """The log by path relative to `start`, without what lies elsewhere."""
+    imported: Counter[str] = Counter()
+    ran: set[str] = set()
+    entered: dict[str, set[_Place]] = {}
+    for path in log.imported.keys() | log.ran | log.entered.keys():
+        normal = posixpath.normpath(path)
+        if not normal.startswith(start):
+            continue
+        inner = normal[len(start) :]
+        imported[inner] += log.imported[path]
+        if path in log.ran:
+            ran.add(inner)
+        entered.setdefault(inner, set()).update(log.entered.get(path, ()))
+    return Counter({path: times for path, times in imported.items() if times}), ran, entered

@@ -1,0 +1,208 @@
+"""Notes which functions of the project a Python process enters: runs inside of the test's own interpreter.
+
+    start(log, root)    before any module of the project is imported
+    end()               when the tests are done
+
+Each function below `root` is noted when it is first entered, each module when it is run, by one write to an
+append-only descriptor: what was entered before a process was killed is there, and forked children go on
+writing to the same file. Programs started anew (exec) are not hooked; they open the sources that they import,
+which is more opening than was noted here, and so `entered.py` takes those files whole.
+
+It is `sys.monitoring` of Python 3.12 and later, which tells of each code object once and then costs nothing.
+Earlier ones note nothing. Rejected for them: `sys.setprofile`, which is called for every call (3.0 times the
+CPU of jinja2's tests on 3.11), is not set in threads that `_thread` starts, and says so nowhere.
+
+A callback keeps the interpreter from telling of what runs meanwhile, also of a finalizer or a signal handler
+that happens to come then. So it is a few instructions without any point at which the interpreter would look
+for those (`_unbroken`), and the rest is done with telling switched on again (`sys.call_tracing`).
+
+Records end with a zero byte, fields are parted by tabs, the path is the last:
+
+    hooked <pid> <version>      ended <pid>      lost <pid> <why>
+    imported <path>             a module, by a loader that has read the source once for it
+    ran <path>                  other code with that file's name
+    entered <line> <qualified name> <path>
+
+Standard library only, and Python 3.8 can read it: it is loaded by its path.
+"""
+
+import os
+import sys
+from _frozen_importlib_external import SourceFileLoader
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType, FrameType
+    from typing import Any
+
+TOOL = 4
+"""Our number in sys.monitoring: debuggers, coverage, profilers, optimizers have their own, Hypothesis 3."""
+NAME = "fairlead"
+OPTIMIZED = 1  # of co_flags: a function's code, not that of a module or a class
+HIGHEST = 1000
+"""Where our descriptor is: far above those that programs get."""
+REWRITING = "_pytest.assertion.rewrite"
+TRACERS = ("doctest", "coverage")
+"""Modules that may set a trace function: it calls nothing of the project, or puts back what was there."""
+
+_monitoring: "Any" = getattr(sys, "monitoring", None)
+_log, _root, _fd = "", "", -1
+_hook: "Any" = None
+_seen: "set[tuple[str, str, int]]" = set()
+_DISABLE: "Any" = _monitoring.DISABLE if _monitoring else None
+_call_tracing = sys.call_tracing
+
+
+def start(log: str, root: str) -> None:
+    """Note from now on what is entered below the folder `root`, in the file `log`. Both are absolute."""
+    global _log, _root, _hook
+    if not _monitoring:
+        return
+    _log, _root = log, root.rstrip("/") + "/"
+    _open()
+    try:
+        _monitoring.use_tool_id(TOOL, NAME)
+    except ValueError:
+        _lost("another tool has our number")
+        return
+    _hook = _unbroken(_started)
+    start_event = _monitoring.events.PY_START
+    _monitoring.register_callback(TOOL, start_event, _hook)
+    _monitoring.set_events(TOOL, start_event)
+    sys.addaudithook(_heard)
+    _write(f"hooked\t{os.getpid()}\t{sys.version_info[0]}.{sys.version_info[1]}")
+
+
+def end() -> None:
+    """Say that this was all, unless something was lost."""
+    if not _hook:
+        return
+    start_event = _monitoring.events.PY_START
+    if _monitoring.get_tool(TOOL) != NAME or not _monitoring.get_events(TOOL) & start_event:
+        _lost("our tool was switched off")
+    elif _monitoring.register_callback(TOOL, start_event, _hook) is not _hook:
+        _lost("our callback was replaced")
+    _write(f"ended\t{os.getpid()}")
+
+
+# ---------------------------------------------------------------- what the interpreter calls
+
+
+def _started(code: "CodeType", offset: int) -> "Any":
+    if code is not _NOTE:
+        _call_tracing(_note, (code,))
+    return _DISABLE
+
+
+def _note(code: "CodeType") -> None:
+    path = code.co_filename
+    if not path.startswith(_root) or path == _OWN:
+        return
+    if code.co_flags & OPTIMIZED:
+        place = path, code.co_qualname, code.co_firstlineno
+        if place not in _seen:
+            _write(f"entered\t{place[2]}\t{place[1]}\t{path}")
+            _seen.add(place)
+    elif code.co_name == "<module>":
+        how = "imported" if _imported(code, sys._getframe(2)) else "ran"
+        _write(f"{how}\t{path}")
+
+
+def _unbroken(function: "Callable[..., Any]") -> "Callable[..., Any]":
+    """The function without the look for signals, finalizers and other threads with which each begins."""
+    from opcode import opmap
+
+    code = function.__code__
+    made = bytearray(code.co_code)
+    if made[:2] == bytes([opmap["RESUME"], 0]):
+        made[1] = 2  # as after `yield from`, where there is none
+        function.__code__ = code.replace(co_code=bytes(made))
+    return function
+
+
+def _imported(code: "CodeType", frame: "FrameType") -> bool:
+    """Whether a module's code was read from its source just now, once, by a loader that we know."""
+    caller = frame.f_back
+    if caller is None:
+        return False
+    if caller.f_code.co_name == "exec_module" and caller.f_globals.get("__name__") == REWRITING:
+        # It has a `source_stat`, or later `source_hash`, if it compiled the source and found no bytecode.
+        seen = caller.f_locals
+        compiled = any(name.startswith("source_") for name in seen)
+        return compiled and str(seen.get("fn")) == code.co_filename
+    loading = caller.f_back
+    if loading is None or loading.f_code is not SourceFileLoader.exec_module.__code__:
+        return False
+    if not sys.dont_write_bytecode:
+        _lost("bytecode is written")  # then a module may be run without a look at its source
+    loader = loading.f_locals["self"]
+    return type(loader) is SourceFileLoader and loader.path == code.co_filename
+
+
+def _heard(event: str, arguments: "tuple[Any, ...]") -> None:
+    if event in _WATCHED:
+        _WATCHED[event](arguments, sys._getframe(1))
+
+
+_heard.__cantrace__ = True  # type: ignore[attr-defined]  # else nothing is told of what runs meanwhile
+
+
+def _tracer_set(arguments: "tuple[Any, ...]", caller: "FrameType") -> None:
+    if str(caller.f_globals.get("__name__")).split(".")[0] not in TRACERS:
+        _lost("a trace function or profiler was set")
+
+
+def _callback_set(arguments: "tuple[Any, ...]", caller: "FrameType") -> None:
+    """What a callback calls is told to nobody. Those of tools call nothing of the project."""
+    function = arguments[0] if arguments else None
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    if function is _hook or function is None or type(function) is type(len):
+        return
+    if code is None or code.co_filename.startswith(_root):
+        _lost("a callback was set")
+
+
+def _interpreter_made(arguments: "tuple[Any, ...]", caller: "FrameType") -> None:
+    _lost("another interpreter was made")
+
+
+_WATCHED: "dict[str, Callable[[tuple[Any, ...], FrameType], None]]" = {
+    "sys.settrace": _tracer_set,
+    "sys.setprofile": _tracer_set,
+    "sys.monitoring.register_callback": _callback_set,
+    "cpython.PyInterpreterState_New": _interpreter_made,
+}
+
+
+# ---------------------------------------------------------------- the file
+
+
+def _open() -> None:
+    """A bare descriptor, which no test sees as a file left open, and no program started anew gets."""
+    global _fd
+    import fcntl
+
+    opened = os.open(_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    highest = min(HIGHEST, os.sysconf("SC_OPEN_MAX") - 24)
+    _fd = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, highest)
+    os.close(opened)
+
+
+def _lost(why: str) -> None:
+    _write(f"lost\t{os.getpid()}\t{why}")
+
+
+def _write(text: str) -> None:
+    record = text.encode("utf-8", "surrogateescape") + b"\0"
+    try:
+        os.write(_fd, record)
+    except OSError as error:
+        if error.errno != 9:  # EBADF; another is the program's own, from a signal handler
+            raise
+        _open()  # somebody closed all descriptors there are
+        os.write(_fd, record)
+
+
+_NOTE = _note.__code__
+_OWN = _NOTE.co_filename

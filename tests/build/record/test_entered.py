@@ -1,0 +1,440 @@
+"""Which bodies a run entered: what is noted by a real interpreter, and what may be concluded from it."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Set
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fairlead.build.record.asked import Asked
+from fairlead.build.record.entered import Log, bodies, named
+from fairlead.build.record.source import Blocks, blocks
+from fairlead.build.tree import DiskTree
+from tests.build.record.interpreters import PYTHONS, Driver, driver
+
+
+@pytest.fixture(scope="module", params=PYTHONS or ["none"])
+def python(request: pytest.FixtureRequest) -> Iterator[Driver]:
+    if not PYTHONS:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no Python 3.12 or later")
+    with driver(request.param) as found:
+        yield found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path.resolve()
+
+
+def of(source: str) -> Blocks:
+    found = blocks(source.encode())
+    assert found is not None
+    return found
+
+
+def entered_by(python: Driver, root: Path, opens: int = 1) -> Set[str] | None:
+    """The bodies of mod.py that importing it enters."""
+    _, _, log = python.run("hook", root, "mod")
+    assert Log.read(log).lack == ""
+    asked = Asked("seccomp", frozenset({"mod.py"}), again={"mod.py": opens} if opens > 1 else {})
+    return bodies(log, asked, DiskTree(root), str(root)).get("mod.py")
+
+
+EVERYTHING = """
+import asyncio, contextlib, functools, os, signal, threading, weakref
+
+def keep(f):
+    return f
+
+@keep
+@functools.lru_cache(
+    maxsize=None)
+def decorated():
+    return 1
+
+def never():
+    return 2
+
+class Outer:
+    values = [n for n in range(3)]
+    key = staticmethod(lambda: 1)
+
+    class Inner:
+        def deep(self):
+            def deeper():
+                return [lambda: n for n in range(2)][0]()
+            return deeper()
+
+    def __init_subclass__(cls):
+        cls.made = True
+
+    @property
+    def seen(self):
+        return self.hidden
+
+    def hidden_never(self):
+        return 3
+
+    def __getattr__(self, name):
+        return name
+
+    def __del__(self):
+        pass
+
+if os.sep == "/":
+    def either():
+        return 4
+else:
+    def either():
+        return 5
+
+def twice():
+    return 6
+twice()
+def twice():
+    return 7
+
+def generator(): yield 1
+def unstarted(): yield 2
+async def coroutine(): return await later()
+async def later(): return 3
+async def unawaited(): return 4
+
+@contextlib.contextmanager
+def context():
+    yield
+
+def local():
+    class Local(Outer):
+        def method(self):
+            return super().seen
+    return Local().method()
+
+def in_thread(): pass
+def in_child(): pass
+def on_signal(*_): pass
+def wrong(a, b): pass
+def raises(): raise ValueError
+def default(x=decorated()): return x
+
+decorated()
+Outer.key()
+Outer.Inner().deep()
+either()
+next(generator())
+unstarted()
+asyncio.run(coroutine())
+unawaited().close()
+with context():
+    pass
+local()
+thread = threading.Thread(target=in_thread)
+thread.start()
+thread.join()
+if os.fork() == 0:
+    in_child()
+    os._exit(0)
+os.wait()
+signal.signal(signal.SIGUSR1, on_signal)
+os.kill(os.getpid(), signal.SIGUSR1)
+try:
+    wrong()
+except TypeError:
+    pass
+try:
+    raises()
+except ValueError:
+    pass
+"""
+
+
+def test_functions_of_all_kinds_are_noted_and_no_others(python: Driver, root: Path) -> None:
+    (root / "mod.py").write_text(EVERYTHING)
+    expected = {
+        *("keep", "decorated", "Outer.Inner.deep", "Outer.__init_subclass__", "Outer.seen", "either"),
+        *("Outer.__getattr__", "Outer.__del__", "twice", "generator", "coroutine", "later", "context"),
+        *("local", "in_thread", "in_child", "on_signal", "raises"),
+    }
+    assert entered_by(python, root) == {f"{name}#0" for name in expected}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(
+            "def f():\n    global g\n    def g(): pass\nf()\ng()\n", id="a function with another's name"
+        ),
+        pytest.param("exec(compile('def f(): pass\\nf()', __file__, 'exec'))\n", id="code from elsewhere"),
+        pytest.param(
+            "import importlib.util as u\ns = u.spec_from_file_location('again', __file__)\n"
+            "if __name__ == 'mod':\n    exec(s.loader.get_code('again'))\n",
+            id="code that somebody asked the loader for",
+        ),
+        pytest.param("def f(): pass\nf.__code__ = f.__code__.replace(co_firstlineno=9)\nf()\n", id="moved"),
+        pytest.param("def f(): pass\nf.__code__ = f.__code__.replace(co_name='\\t\\0')\nf()\n", id="renamed"),
+    ],
+)
+def test_what_cannot_be_told_makes_the_file_whole(python: Driver, root: Path, source: str) -> None:
+    (root / "mod.py").write_text(source)
+    if "\\0" in source:
+        source = source.replace("co_name", "co_qualname")
+        (root / "mod.py").write_text(source)
+        _, _, log = python.run("hook", root, "mod")
+        asked = Asked("seccomp", frozenset({"mod.py"}))
+        assert bodies(log, asked, DiskTree(root), str(root)) == {}
+        return
+    assert entered_by(python, root) is None
+
+
+def test_a_file_that_was_opened_once_more_is_whole(python: Driver, root: Path) -> None:
+    (root / "mod.py").write_text("def f(): pass\n")
+    assert entered_by(python, root) == frozenset()
+    assert entered_by(python, root, opens=2) is None
+
+
+def test_a_module_that_is_imported_twice_was_opened_twice(python: Driver, root: Path) -> None:
+    (root / "mod.py").write_text(
+        "import importlib, sys\ndef f(): pass\nif not hasattr(sys, 'x'):\n"
+        "    sys.x = 1\n    importlib.reload(sys.modules['mod'])\n    f()\n"
+    )
+    assert entered_by(python, root, opens=2) == {"f#0"}
+    assert entered_by(python, root, opens=1) is None
+
+
+@pytest.mark.parametrize(
+    "lose",
+    [
+        "import sys; sys.settrace(None)",
+        "import sys; sys.setprofile(None)",
+        "import sys; sys.monitoring.free_tool_id(4)",
+        "import sys; sys.monitoring.set_events(4, 0)",
+        "import sys; sys.monitoring.register_callback(4, 1, None)",
+        "import sys; sys.monitoring.use_tool_id(3, 'x'); sys.monitoring.register_callback(3, 1, f)",
+        "import sys; sys.dont_write_bytecode = False; import other; other.f()",
+    ],
+)
+def test_a_process_that_loses_its_hook_says_so(python: Driver, root: Path, lose: str) -> None:
+    (root / "other.py").write_text("def f(): pass\n")
+    (root / "mod.py").write_text(f"def f(*_): pass\n{lose}\n")
+    _, _, log = python.run("hook", root, "mod")
+    assert Log.read(log).lack
+
+
+def test_a_program_that_closes_all_descriptors_is_noted_still(python: Driver, root: Path) -> None:
+    (root / "mod.py").write_text(
+        "import os\ndef f(): pass\ndef close():\n    os.closerange(3, 4096)\n    f()\n    os._exit(0)\n"
+        "if os.fork() == 0: close()\nos.wait()\n"
+    )
+    assert entered_by(python, root) == {"f#0", "close#0"}
+
+
+def test_what_a_killed_process_entered_is_there(python: Driver, root: Path) -> None:
+    (root / "mod.py").write_text(
+        "import os, signal\ndef f():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if os.fork() == 0: f()\nos.wait()\n"
+    )
+    assert entered_by(python, root) == {"f#0"}
+
+
+def test_a_finalizer_and_a_handler_that_come_while_we_are_told_are_seen(python: Driver, root: Path) -> None:
+    """What runs while a callback runs is told to nobody: collections and signals must not fall into ours."""
+    functions = "".join(f"def f{n}(): pass\n" for n in range(3000))
+    (root / "mod.py").write_text(
+        "import gc, signal\nseen = []\n"
+        "class Circle:\n    def __init__(self): self.me = self\n"
+        "    def __del__(self): by_collection()\n"
+        "def by_collection(): seen.append(1)\n"
+        "def on_signal(*_): by_signal()\n"
+        "def by_signal(): seen.append(2)\n"
+        + functions
+        + "gc.disable()\nmade = [globals()[f'f{n}'] for n in range(3000)]\n"
+        "Circle()\ngc.set_threshold(1)\ngc.enable()\n"
+        "signal.signal(signal.SIGALRM, on_signal)\nsignal.setitimer(signal.ITIMER_REAL, 0.001)\n"
+        "for f in made:\n    [f()]\n"
+        "signal.pause() if 2 not in seen else None\n"
+        "assert set(seen) == {1, 2}, seen\n"
+    )
+    found = entered_by(python, root)
+    assert found is not None
+    assert {"by_collection#0", "by_signal#0", "on_signal#0"} <= found
+
+
+@pytest.mark.parametrize(
+    ("log", "lack"),
+    [
+        (b"", "no process was hooked"),
+        (b"hooked\t1\t3.12\0", "the tests ended without a word"),
+        (b"hooked\t1\t3.12\0ended\t1\0entered\t1\tf", "the account was cut off"),
+        (b"hooked\t1\t3.12\0lost\t1\twhy\0ended\t1\0", "why"),
+        (b"hooked\t1\t3.12\0ended\t1\0lost\t2\twhy\0", "why"),
+        (b"hooked\t1\t3.12\0\xff\xfe\0ended\t1\0", "'\\udcff\\udcfe' is no record"),
+        (b"hooked\t1\t3.12\0ended\t1\0", ""),
+    ],
+)
+def test_a_log_that_is_no_whole_account_says_why(log: bytes, lack: str) -> None:
+    assert Log.read(log).lack == lack
+
+
+def test_nothing_is_concluded_from_a_run_that_was_not_heard(root: Path) -> None:
+    (root / "m.py").write_text("def f(): pass\n")
+    log = f"hooked\t1\t3.12\0imported\t{root}/m.py\0ended\t1\0".encode()
+    heard = Asked("seccomp", frozenset({"m.py"}))
+    assert bodies(log, heard, DiskTree(root), str(root)) == {"m.py": frozenset()}
+    for asked in (Asked.unheard("no"), Asked("seccomp", heard.opened, lack="a hole"), Asked("seccomp")):
+        assert bodies(log, asked, DiskTree(root), str(root)) == {}
+    assert bodies(log, heard, DiskTree(root), f"{root}/elsewhere") == {}
+
+
+@given(st.binary(max_size=300))
+def test_no_log_breaks_the_reader(data: bytes) -> None:
+    Log.read(data)
+
+
+def test_what_is_nested_needs_what_it_stands_in() -> None:
+    parts = of("def f():\n    def g(): pass\n    g()\nx = lambda: 1\nclass C:\n    def __del__(self): pass\n")
+    found: Set[str] | None = named(parts, [("f", 1), ("f.<locals>.g", 2), ("<lambda>", 4)])
+    assert found == {"f#0", "C.__del__#0"}
+    assert named(parts, [("f.<locals>.g", 2)]) is None
+    assert named(parts, [("f", 2)]) is None
+
+
+# ---------------------------------------------------------------- programs made by chance
+
+_STATEMENTS = (
+    "out.append({n})",
+    "out.append([x + {n} for x in range(2)])",
+    "out.append((lambda x: x + {n})(1))",
+    "call({other}, {n})",
+    "out.append([call({other}, x) for x in ({n}, 2)])",
+    "@wrap({n})\ndef inner(x={n}):\n    return call({other}, x)\nout.append(inner())",
+    "class Local(Base):\n    value = {n}\n    def run(self):\n        return super().run() + {n}\n"
+    "out.append(Local().run())",
+    "def made():\n    yield {n}\n    call({other}, {n})\nout.append(next(made()))",
+    "try:\n    raise KeyError({n})\nexcept KeyError as error:\n    call({other}, 1)",
+    "if {n} % 2:\n    call({other}, {n})\nelse:\n    out.append({n})",
+    "async def later():\n    return {n}\ntry:\n    later().send(None)\n"
+    "except StopIteration as stop:\n    out.append(stop.value)",
+)
+_HEADS = (
+    "def {name}(x={n}):",
+    "@wrap({n})\ndef {name}(x=1):",
+    "async def {name}(x={n}):",
+    "def {name}(x=1): # {n}",
+)
+_START = """out = []
+depth = [0]
+def wrap(n):
+    def inner(f):
+        out.append(n)
+        return f
+    return inner
+def call(f, *a):
+    if depth[0] > 5 or len(out) > 200:
+        return 0
+    depth[0] += 1
+    try:
+        made = f(*a)
+        if hasattr(made, "send"):
+            try:
+                made.send(None)
+            except StopIteration:
+                pass
+        return 1
+    finally:
+        depth[0] -= 1
+class Base:
+    def run(self):
+        return 1
+"""
+NAMES = ("one", "two", "three", "four", "five")
+
+
+def indented(text: str, by: int) -> str:
+    return "".join(" " * 4 * by + line + "\n" for line in text.split("\n"))
+
+
+@st.composite
+def programs(draw: st.DrawFn) -> str:
+    """A module of functions that call each other, some defined twice, under a condition, or in a class; each
+    number in it stands there once."""
+    numbers = iter(range(1001, 9999))
+    text = _START
+    defined: list[str] = []
+    for _ in range(draw(st.integers(2, 6))):
+        where = draw(st.sampled_from(["module", "module", "if", "class", "nested class"]))
+        level = {"module": 0, "if": 1, "class": 1, "nested class": 2}[where]
+        name = draw(st.sampled_from(NAMES))
+        owner = f"C{len(defined)}"
+        text += {
+            "module": "",
+            "if": f"if {next(numbers)} % {draw(st.sampled_from([1, 2]))} == 0:\n",
+            "class": f"class {owner}:\n    value = {next(numbers)}\n",
+            "nested class": f"class {owner}:\n    class D:\n        value = lambda: {next(numbers)}\n",
+        }[where]
+        head = draw(st.sampled_from(_HEADS)).format(name=name, n=next(numbers))
+        text += indented(head, level).removesuffix("\n") + "\n"
+        for statement in draw(st.lists(st.sampled_from(_STATEMENTS), min_size=1, max_size=3)):
+            filled = re.sub(r"\{n\}", lambda _: str(next(numbers)), statement)
+            target = draw(st.sampled_from(NAMES))
+            text += indented(filled.replace("{other}", f"globals().get({target!r}, len)"), level + 1)
+        text += "    pass\n" if where == "if" else ""
+        path = {"class": f"{owner}.{name}", "nested class": f"{owner}.D.{name}"}.get(where, name)
+        defined.append(path)
+        if draw(st.booleans()) and where != "if":
+            text += f"call({path}, {next(numbers)})\n"
+    return text + "print(out)\n"
+
+
+def spans(source: str) -> dict[int, tuple[int, int]]:
+    """First line of each outermost function (with its decorators) -> first and last line of its body."""
+    found = {}
+    todo: list[ast.AST] = [ast.parse(source)]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            found[first] = (node.body[0].lineno, node.end_lineno or 0)
+        else:
+            todo += ast.iter_child_nodes(node)
+    return found
+
+
+def edits(source: str, entered: Set[str]) -> tuple[str, int]:
+    """The program with another number in every body that was not entered, and how many were changed. Each
+    number is tried alone first: what it changes says where it stands."""
+    before, edited, count = of(source), source, 0
+    for number in re.findall(r"\b\d{4}\b", source):
+        after = of(source.replace(number, f"{number}7"))
+        changed = {a.name for a, b in zip(before.bodies, after.bodies, strict=True) if a.digest != b.digest}
+        in_skeleton = before.skeleton != after.skeleton
+        in_remark = f"# {number}" in source
+        assert (len(changed) + in_skeleton == 1) != in_remark
+        if changed and not changed & entered:
+            edited = edited.replace(number, f"{number}7")
+            count += 1
+    return edited, count
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(source=programs())
+def test_programs_made_by_chance(python: Driver, source: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        (root / "mod.py").write_text(source)
+        found = entered_by(python, root)
+        assert found is not None
+        printed, lines, _ = python.run("trace", root, "mod")
+        known = {body.line: body.name for body in of(source).bodies}
+        for start, (first, last) in spans(source).items():
+            ran = any(first <= line <= last for line in lines)
+            assert ran == (known[start] in found), (known[start], lines)
+        edited, _ = edits(source, found)
+        (root / "mod.py").write_text(edited)
+        assert python.run("plain", root, "mod")[0] == printed
