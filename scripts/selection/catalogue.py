@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """A project of the package registry.
+    """A project of the package registry; "" is its newest release.
 
     `older` is the release whose files are put in one by one as historic changes. `answers` are lines below
     [build], for what `fairlead init` asks. `folder` is where its tests are.
@@ -15,13 +15,9 @@ class Foreign:
 
     name: str
     version: str
-    older: str
+    older: str = ""
     folder: str = "tests"
     answers: tuple[str, ...] = ()
-
-    @property
-    def requirement(self) -> str:
-        return f"{self.name}=={self.version}"
 
 
 PYTEST = ('requires = ["pytest"]',)
@@ -35,7 +31,7 @@ PROJECTS = (
     Foreign("flask", "3.1.1", "3.1.0"),
     Foreign("packaging", "25.0", "24.2"),
     Foreign("attrs", "25.3.0", "25.1.0"),
-    Foreign("wsproto", "1.2.0", "1.1.0", folder="test", answers=PYTEST),
+    Foreign("wsproto", "1.3.2", "1.2.0", folder="test"),
     Foreign("more-itertools", "10.7.0", "10.6.0", answers=PYTEST),
 )
 
@@ -54,3 +50,10 @@ def chosen(names: list[str]) -> list[Foreign]:
         if name not in known:
             raise SystemExit(f"{name}: {LEFT_OUT.get(name, 'not in the list: ' + ', '.join(known))}")
     return [known[name] for name in names] or list(PROJECTS)
+
+
+def any_of(requirement: str, answers: tuple[str, ...]) -> Foreign:
+    """The project of a requirement such as click or click==8.1.8, whether it is in the list or not."""
+    name, _, version = requirement.partition("==")
+    listed = next((project for project in PROJECTS if project.name == name), Foreign(name, ""))
+    return replace(listed, version=version or listed.version, answers=(*listed.answers, *answers))

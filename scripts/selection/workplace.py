@@ -17,30 +17,31 @@ from pathlib import Path
 from selection import planted
 from selection.catalogue import Foreign
 from selection.edit import Content, File, look, put
-from selection.process import FIXED, must, python
+from selection.process import FIXED, Failed, call, must, python
 
 GENERATED = "requirements.tests.lock"
 
 
 class Workplace:
-    """Everything about one project below one folder."""
+    """Everything about one project below one folder; `plant` puts the planted tests into it."""
 
-    def __init__(self, project: Foreign, base: Path, fairlead: list[str]) -> None:
+    def __init__(self, project: Foreign, base: Path, fairlead: list[str], *, plant: bool = True) -> None:
         self.project = project
         self.folder = base / project.name
         self.fairlead = fairlead
+        self.plant = plant
         self.ours = self.folder / "ours" / project.name
         self.plain = self.folder / "plain" / project.name
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def archive(self, version: str) -> Path:
         """The source archive of a release. Fetching it may run its build code."""
-        kept = self.folder / "archives" / version
+        kept = self.folder / "archives" / (version or "newest")
         if not kept.is_dir():
-            making = self.folder / "archives" / f"{version}.making"
+            making = self.folder / "archives" / "making"
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir(parents=True)
-            wanted = f"{self.project.name}=={version}"
+            wanted = f"{self.project.name}=={version}" if version else self.project.name
             download = ["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
             must(python(*download, "--dest", ".", wanted), making)
             making.rename(kept)
@@ -65,9 +66,11 @@ class Workplace:
         return kept
 
     def tree(self, to: Path) -> None:
-        """A new copy of the project with the planted tests."""
+        """A new copy of the project, with the planted tests."""
         shutil.rmtree(to, ignore_errors=True)
         self.unpack(self.project.version, to)
+        if not self.plant:
+            return
         for path, content in planted.files(self.project.folder).items():
             put(to / path, content)
 
@@ -79,23 +82,27 @@ class Workplace:
             scratch = self.folder / "init" / self.project.name
             self.tree(scratch)
             self._configure(scratch)
-            said = json.loads(must([*self.fairlead, "init", "--json"], scratch))
+            said = json.loads(must([*self.fairlead, "init", "--static", "--json"], scratch))
             if not any(f["subject"] == "environment" and f["sure"] == "known" for f in said["findings"]):
-                said = json.loads(must([*self.fairlead, "init", "--lock", "--json"], scratch))
-            must([*self.fairlead, "build", "//..."], scratch)
-            # a small test makes the environment, whose packages the oracle gets too
-            first = f"//:{self.project.folder}/planted/test_planted_data"
-            must([*self.fairlead, "test", first], scratch)
+                must([*self.fairlead, "init", "--lock", "--static", "--json"], scratch)
+            # without --static it makes the environment, whose distributions the oracle gets too
+            done = call([*self.fairlead, "init", "--json"], scratch)
+            installed = _installed(scratch)
+            if not installed:
+                raise Failed(
+                    f"fairlead init ended with {done.code} and made no environment: {done.out[-2000:]}"
+                )
+            said = json.loads(done.out)
             if (scratch / GENERATED).exists():
                 shutil.copy(scratch / GENERATED, self.folder / GENERATED)
-            (self.folder / "installed.json").write_text(json.dumps(_installed(scratch)))
+            (self.folder / "installed.json").write_text(json.dumps(installed))
             kept.write_text(json.dumps(said))
             shutil.rmtree(scratch)
         found: Mapping[str, object] = json.loads(kept.read_text())
         return found
 
     def _configure(self, root: Path) -> None:
-        must([*self.fairlead, "init"], root)
+        must([*self.fairlead, "init", "--static"], root)
         if self.project.answers:
             settings = root / "fairlead.toml"
             settings.write_text(settings.read_text() + "".join(f"{line}\n" for line in self.project.answers))
@@ -168,7 +175,7 @@ class Workplace:
         for path in sorted(root.rglob("*")):
             name = path.relative_to(root).as_posix()
             parts = set(path.relative_to(root).parts)
-            if parts & {"__pycache__", "fairlead-out", ".pytest_cache", ".hypothesis", ".git"}:
+            if parts & {"__pycache__", "fairlead-out", ".fairlead", ".pytest_cache", ".hypothesis", ".git"}:
                 continue
             if path.suffix in (".so", ".pyc") or any(part.endswith(".egg-info") for part in parts):
                 continue
@@ -193,13 +200,12 @@ class Workplace:
 
 
 def _installed(root: Path) -> dict[str, str]:
-    """The distributions in the one environment that Fairlead made for a tree."""
-    folders = [p for p in (root / "fairlead-out/store/environments").iterdir() if (p / ".complete").exists()]
-    assert len(folders) == 1, folders
+    """The distributions in the one environment that Fairlead made for a tree, {} if it made none."""
     found = {}
-    for path in folders[0].glob("lib/python*/site-packages/*.dist-info"):
-        name, _, version = path.name.removesuffix(".dist-info").partition("-")
-        found[normalised(name)] = version
+    for mark in (root / "fairlead-out/store/environments").glob("*/.complete"):
+        for path in mark.parent.glob("lib/python*/site-packages/*.dist-info"):
+            name, _, version = path.name.removesuffix(".dist-info").partition("-")
+            found[normalised(name)] = version
     return found
 
 
