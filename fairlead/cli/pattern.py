@@ -136,7 +136,7 @@ def _runs(target: Target, path: str) -> bool:
     """Whether the test has the file as one that it runs, and not only as one that it imports."""
     if target.test is None or path not in target.sources:
         return False
-    named = target.attrs.get("tests")
+    named = target.attrs.get("test_files")
     if isinstance(named, list) and named:
         return any(path == test or path.endswith(f"/{test}") for test in named)
     name = posixpath.basename(path)

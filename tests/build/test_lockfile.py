@@ -213,7 +213,7 @@ def test_pipfile_lock_takes_both_kinds() -> None:
 
 
 def test_poetry_lock_through_a_mirror() -> None:
-    """Where the index is the project's own every package has a source, and is known by name and hash alike."""
+    """Where the index is the project's own every package has a source, and is known by name and hash."""
     text = f"""
 [[package]]
 name = "attrs"

@@ -72,6 +72,7 @@ def test_what_is_no_test_says_so(clone: Clone) -> None:
     assert "write //:tests/test_mixed" in err
     _, err = clone.run("test", "//tests:test_mixed.py", code=2)
     assert "write //:tests/test_mixed" in err
+    assert clone.run("query", "testsof(//...)")[0] == ""  # the path of a test's file is no label
 
 
 def test_build_files_are_heeded(clone: Clone) -> None:

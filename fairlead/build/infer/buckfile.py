@@ -77,7 +77,7 @@ def _tests(number: int, project: Project, tests: Sequence[Test], described: list
                     "resources": _plus(resources, test.resources, data),
                 },
                 name=test.name,
-                tests=[test.path],
+                test_files=[test.path],
                 base_module="",
                 root=project.folder,
                 search=test.search,

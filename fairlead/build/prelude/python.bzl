@@ -164,10 +164,10 @@ def _python_test(ctx):
     info = _gather(ctx, a.srcs)
     runner = ctx.actions.write("run_pytest.py", _RUN_PYTEST)
     files = named_sources(a.srcs, _folder(ctx))
-    tests = a.tests or [path for path in files if _is_test(path)]
+    tests = a.test_files or [path for path in files if _is_test(path)]
     if not tests:
         fail("none of the sources is a test: their names begin with test_ or end with _test.py")
-    for path in a.tests:
+    for path in a.test_files:
         if path not in files:
             fail("the test {} is not one of the sources".format(path))
     options = ["--root", a.root] if a.root else []
@@ -225,7 +225,7 @@ python_test = rule(
         ),
         "root": attrs.string(default = "", doc = "the folder of the link tree in which pytest runs; its top by default"),
         "search": attrs.list(attrs.string(), default = [], doc = "folders of the link tree for imports; its top by default"),
-        "tests": attrs.list(attrs.string(), default = [], doc = "the paths in the link tree that are tests; by default those whose names say so"),
+        "test_files": attrs.list(attrs.string(), default = [], doc = "the paths in the link tree that are tests; by default those whose names say so"),
         "timeout": attrs.int(default = 600, doc = "seconds until the test is stopped"),
         "toolchain": toolchain_attr(),
     },
