@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as python_json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from fairlead.build.artifact import (
@@ -307,24 +308,29 @@ class Actions(Native):
                     remedy="bind it with .as_output() in a command, or do not declare it",
                 )
         by_path = {path: action for action in self._actions for path in action.outputs}
-        state: dict[int, bool] = {}  # id -> whether it is done
-        ordered: list[Action] = []
-
-        def visit(action: Action, chain: tuple[str, ...]) -> None:
-            if state.get(id(action)):
-                return
-            if id(action) in state:
-                raise DialectError(f"the actions of {self._label} wait for each other: {' -> '.join(chain)}")
-            state[id(action)] = False
-            for path in action.inputs:
-                if path in by_path:
-                    visit(by_path[path], (*chain, path))
-            state[id(action)] = True
-            ordered.append(action)
-
+        ordered: dict[int, Action] = {}
         for action in self._actions:
-            visit(action, (action.outputs[0],))
-        return ordered
+            self._order(action, (action.outputs[0],), by_path, set(), ordered)
+        return list(ordered.values())
+
+    def _order(
+        self,
+        action: Action,
+        chain: tuple[str, ...],
+        by_path: Mapping[str, Action],
+        above: set[int],
+        ordered: dict[int, Action],
+    ) -> None:
+        """Put an action after those that it waits for; `above` wait for it, by `chain`."""
+        if id(action) in ordered:
+            return
+        if id(action) in above:
+            raise DialectError(f"the actions of {self._label} wait for each other: {' -> '.join(chain)}")
+        above.add(id(action))
+        for path in action.inputs:
+            if path in by_path:
+                self._order(by_path[path], (*chain, path), by_path, above, ordered)
+        ordered[id(action)] = action
 
 
 def _dep_file(dep_files: Any, found: Found) -> dict[str, Any]:

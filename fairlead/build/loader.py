@@ -21,7 +21,7 @@ from fairlead.build.dialect.values import List, Struct, plain
 from fairlead.build.glob import compile_glob
 from fairlead.build.infer import listing
 from fairlead.build.label import Label, parse_label, parse_pattern
-from fairlead.build.packages import Asked, Packages
+from fairlead.build.packages import Asked, Edges, Packages
 from fairlead.build.provider import BUILT_IN, Provider, ProviderField
 from fairlead.build.rule import CURRENT, Declared, Rule, current
 from fairlead.build.tree import Tree
@@ -441,8 +441,9 @@ class Loader:
         package = Package(self, cell, name, build_file)
         kept = None if build_file == INFERRED else self._kept
         known = None if kept is None else kept.find(self, build_file)
-        if known is not None:
-            package.asked, declared = known
+        declared = None if known is None else known.targets(self)
+        if known is not None and declared is not None:
+            package.asked = known.asked
             package.targets = {target.label.name: target for target in declared}
             self._packages[folder] = package
             return package
@@ -465,6 +466,23 @@ class Loader:
             sha = digest.of_bytes(source)
             kept.keep(self, build_file, sha, folder, package.asked, [*package.targets.values()])
         return package
+
+    def edges(self, cell: str, name: str) -> tuple[Asked, list[Edges]] | None:
+        """What a package is to others; None if the folder has no build file. The package itself is not held,
+        so that all packages of a large project can be gone through."""
+        folder = self.config.cells.path(cell, name)
+        build_file = self.build_file(folder)
+        held = folder in self._packages
+        if self._kept is not None and build_file not in ("", INFERRED) and not held:
+            known = self._kept.find(self, build_file)
+            if known is not None:
+                return known.asked, known.edges()
+        package = self.package(cell, name)
+        if package is None:
+            return None
+        if not held:
+            del self._packages[folder]
+        return package.asked, [Edges.of(target) for target in package.targets.values()]
 
     def expect(self, cell: str, names: Iterable[str]) -> None:
         """These packages will be asked for."""

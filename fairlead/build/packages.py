@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from fairlead.build.loader import Loader
 
 NAMESPACE = "package"
+DAMAGED = (ValueError, EOFError, TypeError, KeyError, IndexError, FairleadError)
+"""What a kept package may raise: then it is evaluated."""
 _DIGEST = 32  # bytes of a SHA-256
 
 
@@ -58,6 +60,40 @@ class Asked:
         self.printed = self.printed or other.printed
 
 
+@dataclass(frozen=True)
+class Edges:
+    """What a target is to others: its label, the name of its rule, the labels that it depends on, sorted."""
+
+    label: str
+    rule: str
+    deps: tuple[str, ...]
+
+    @classmethod
+    def of(cls, target: Declared) -> Edges:
+        """Those of a target."""
+        deps = sorted(str(ref.label.raw_target()) for ref in target.deps())
+        return cls(str(target.label), target.rule._name, tuple(deps))
+
+
+@dataclass(frozen=True)
+class Known:
+    """A kept package: what it asked for, and its targets as data."""
+
+    asked: Asked
+    rows: list[Any]
+
+    def edges(self) -> list[Edges]:
+        """The targets as far as the graph needs them, a tenth of the work."""
+        return [Edges(row[0], row[2], row[7]) for row in self.rows]
+
+    def targets(self, loader: Loader) -> list[Declared] | None:
+        """The targets; None if a rule is not to be had."""
+        try:
+            return [_declared(loader, row) for row in self.rows]
+        except DAMAGED:
+            return None
+
+
 class Packages:
     """The packages of a store."""
 
@@ -73,20 +109,17 @@ class Packages:
         self._rows.update(dict.fromkeys(missing))
         self._rows.update(self._results.get_many(NAMESPACE, missing))
 
-    def find(self, loader: Loader, build_file: str) -> tuple[Asked, list[Declared]] | None:
-        """The targets that evaluating the build file would declare, with what it would ask for; None if that
-        is not known."""
+    def find(self, loader: Loader, build_file: str) -> Known | None:
+        """What evaluating the build file would come to, None if that is not known."""
         (name,) = self._names(loader, [build_file]).values()
         row = self._rows.pop(name) if name in self._rows else self._results.get(NAMESPACE, name)
         if row is None or hashlib.sha256(row[_DIGEST:]).digest() != row[:_DIGEST]:
             return None
         try:
-            folder, told, targets = marshal.loads(row[_DIGEST:])
+            folder, told, rows = marshal.loads(row[_DIGEST:])
             asked = Asked(*told)
-            if not _holds(loader, folder, asked):
-                return None
-            return asked, [_declared(loader, target) for target in targets]
-        except (ValueError, EOFError, TypeError, KeyError, IndexError, FairleadError):
+            return Known(asked, rows) if _holds(loader, folder, asked) else None
+        except DAMAGED:
             return None
 
     def keep(
@@ -162,18 +195,21 @@ def _row(loader: Loader, target: Declared) -> tuple[Any, ...] | None:
     if name is None:
         return None
     wanted = wanted_providers(target.rule)
+    edges = Edges.of(target)
     return (
-        str(target.label),
+        edges.label,
         (target.rule._module, name),
+        edges.rule,
         {attr: _encode(value, wanted) for attr, value in target.attrs.items()},
         target.place,
         target.visibility,
         target.within_view,
+        edges.deps,
     )
 
 
 def _declared(loader: Loader, row: tuple[Any, ...]) -> Declared:
-    label, (module, name), attrs, place, visibility, within_view = row
+    label, (module, name), _, attrs, place, visibility, within_view, _ = row
     rule = loader.module(module).names[name]
     if not isinstance(rule, Rule):
         raise TypeError(f"{name} is no rule")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -707,3 +708,18 @@ def test_in_a_large_project_a_package_that_was_meant_is_looked_for_beside_what_i
     with pytest.raises(UsageError) as error:
         plan(tmp_path, "//lib/part7/cor/...")
     assert "//lib/part7/core/..." in error.value.remedy
+
+
+def test_the_collector_of_circles_is_as_it_was_afterwards(tmp_path: Path) -> None:
+    write(tmp_path, {"BUCK": "filegroup(name = 'x')\n", "wrong/BUCK": "fail('no')\n"})
+    plan(tmp_path, "//:x")
+    assert gc.isenabled()
+    with pytest.raises(UsageError):
+        plan(tmp_path)
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        plan(tmp_path, "//:x")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

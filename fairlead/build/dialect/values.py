@@ -410,3 +410,4 @@ def freeze(names: dict[str, Any]) -> None:
                 dict.__setitem__(table, key, new)
 
     fill(names)
+    del walk, fill  # they hold each other, and all that they saw: the collector need not be waited for

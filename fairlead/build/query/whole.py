@@ -19,10 +19,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fairlead.build.evaluate import uncollected
 from fairlead.build.label import Label, Pattern
 from fairlead.build.loader import INFERRED, Loader
+from fairlead.build.packages import Edges
 from fairlead.build.plans import DAMAGED, parts, program
-from fairlead.build.rule import Declared
 from fairlead.build.tree import DiskTree
 from fairlead.errors import FairleadError
 from fairlead.store import Store, digest
@@ -180,7 +181,8 @@ class Whole:
 def make(loader: Loader) -> Whole | None:
     """All targets of all cells; None if the project cannot be a whole."""
     try:
-        return _make(loader)
+        with uncollected():
+            return _make(loader)
     except FairleadError:
         return None
 
@@ -191,33 +193,33 @@ def _make(loader: Loader) -> Whole | None:
     for name, folder in cells.folders.items():
         first_of.setdefault(folder, "" if not folder else name)
     places: list[Place] = []
-    targets: list[Declared] = []
+    targets: list[Edges] = []
     for cell in sorted(first_of.values()):
         names = sorted(set(loader.packages_below(cell, "")))
         loader.expect(cell, names)
         for name in names:
-            package = loader.package(cell, name)
-            if package is None or package.build_file == INFERRED or package.asked.printed:
+            found = loader.edges(cell, name)
+            build_file = loader.build_file(cells.path(cell, name))
+            if found is None or build_file == INFERRED or found[0].printed:
                 return None
+            asked, edges = found
             first = len(targets)
-            targets += sorted(package.targets.values(), key=lambda target: target.label)
-            modules = tuple(sorted(package.asked.modules))
-            places.append(Place(cell, name, package.build_file, first, len(targets), modules))
-    labels = [str(target.label) for target in targets]
+            # All have the same cell and package, so their labels sort as their names do.
+            targets += sorted(edges, key=lambda target: target.label)
+            places.append(Place(cell, name, build_file, first, len(targets), tuple(sorted(asked.modules))))
+    labels = [target.label for target in targets]
     ids = {label: number for number, label in enumerate(labels)}
-    below: list[list[int]] = []
-    for target in targets:
-        try:
-            below.append([ids[dep] for dep in sorted(str(ref.label.raw_target()) for ref in target.deps())])
-        except KeyError:  # no such target
-            return None
+    try:
+        below = [[ids[dep] for dep in target.deps] for target in targets]
+    except KeyError:  # no such target
+        return None
     above: list[list[int]] = [[] for _ in labels]
     for number, lower in enumerate(below):
         for other in lower:
             above[other].append(number)
-    rules: dict[str, str] = {}
-    names_of_rules = [rules.setdefault(t.rule._name, t.rule._name) for t in targets]
-    return Whole(labels, names_of_rules, places, _packed(below), _packed(above))
+    known: dict[str, str] = {}
+    rules = [known.setdefault(target.rule, target.rule) for target in targets]
+    return Whole(labels, rules, places, _packed(below), _packed(above))
 
 
 def _packed(rows: list[list[int]]) -> tuple[array[int], array[int]]:
