@@ -33,9 +33,10 @@ from fairlead.build.materialise import materialise
 from fairlead.build.passes import Given
 from fairlead.build.plan import Action, Plan
 from fairlead.build.pool import run_all
+from fairlead.build.record import entered
 from fairlead.build.snapshot import Snapshot
 from fairlead.build.sources import Sources
-from fairlead.build.stage import ENVIRONMENT, Environment
+from fairlead.build.stage import ENVIRONMENT, PROJECT, Environment
 from fairlead.build.testing import Ran, TestResult, Verdicts
 from fairlead.build.tree import DiskTree, Tree
 from fairlead.build.view import View
@@ -422,7 +423,8 @@ class Engine:
                 installed = self._distributions[name]
                 known = installed.used(asked)
                 used |= {f"{name} {dist}" for dist in (installed.dists if known is None else known)}
-            kept = self.passes.keep(label, ran.asked, self._snapshot, given, used)
+            python = entered.bodies(ran.noted, ran.asked, self._snapshot, PROJECT, split=self.passes.split)
+            kept = self.passes.keep(label, ran.asked, self._snapshot, given, used, python)
             return replace(ran.result, key=kept.key)
         if ran.result.outcome in ("fail", "timeout"):
             for record in self.passes.answers(label, self._snapshot, given):

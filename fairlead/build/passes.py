@@ -84,7 +84,7 @@ class Passes:
         return record
 
     def _evaluated(self, questions: DependencySet, tree: Tree, given: Given) -> Record:
-        return evaluate(questions, tree, given.parts, split=self._split, installed=given.installed)
+        return evaluate(questions, tree, given.parts, split=self.split, installed=given.installed)
 
     def _keys(self, label: str) -> list[str]:
         data = self._store.results.get(NAMESPACE, label)
@@ -103,7 +103,8 @@ class Passes:
                 self._sets[key] = None
         return self._sets[key]
 
-    def _split(self, source: bytes) -> Blocks | None:
+    def split(self, source: bytes) -> Blocks | None:
+        """The blocks of a source, each source looked at once."""
         name = digest.of_bytes(source)
         if name not in self._blocks:
             self._blocks[name] = blocks(source)

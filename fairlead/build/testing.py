@@ -19,6 +19,7 @@ from fairlead.build.cases import Case, runs_pytest, watch
 from fairlead.build.execute import ended
 from fairlead.build.manifest import Manifest
 from fairlead.build.plan import TestSpec
+from fairlead.build.record import entered
 from fairlead.build.record.asked import Asked
 from fairlead.build.record.runs import RecordedRun, Runs
 from fairlead.build.sources import Sources
@@ -33,6 +34,10 @@ Outcome: TypeAlias = Literal["pass", "fail", "timeout", "error"]
 
 REPORT = "fairlead-out/test/report.xml"
 """Where a test may write a JUnit report, as XML_OUTPUT_FILE tells it (the name that Bazel uses too)."""
+
+
+ENTERED = "fairlead-out/test/entered"
+"""Where it is noted which functions a test in a view enters (`record/entered.py`)."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +130,12 @@ class Verdicts:
 @dataclass(frozen=True)
 class Ran:
     """A run: its result, and what it asked for (paths of the project), None if nobody listened; `outside` has
-    the same of each toolchain's environment, by label."""
+    the same of each toolchain's environment, by label. `noted` is the account of what was entered."""
 
     result: TestResult
     asked: Asked | None = None
     outside: Mapping[str, Asked] = field(default_factory=dict)
+    noted: bytes = b""
 
 
 def run(
@@ -158,6 +164,9 @@ def run(
         for path, content in inputs.items():
             stage.add(path, content)
         env = {**spec.env, "XML_OUTPUT_FILE": stage.seen(REPORT)}
+        if view is not None:
+            env[entered.VARIABLE] = stage.seen(ENTERED)
+            entered.place(stage.project / ENTERED)
         stream = None
         if runs_pytest(spec):
             more, stream = watch(stage, on_case)
@@ -172,6 +181,7 @@ def run(
             stage.check_disk(done)
         stage.check_inputs()
         asked, outside = stage.asked(done)
+        noted = entered.noted(stage.project / ENTERED)
         if asked is not None:
             absent = frozenset(path for path in asked.paths() if stage.lacks(path))
             state = "timeout" if done.timed_out else "fail" if done.code else "pass"
@@ -185,7 +195,7 @@ def run(
     outcome: Outcome = "timeout" if done.timed_out else "pass" if done.code == 0 else "fail"
     detail = "" if outcome == "pass" else ended(done)
     result = TestResult(label, key, outcome, False, done.seconds, log, enforced, detail, cases)
-    return Ran(result, asked, outside)
+    return Ran(result, asked, outside, noted)
 
 
 def debug(
