@@ -54,6 +54,11 @@ SETTINGS: tuple[Setting, ...] = (
         "Least isolation of a pass that counts: namespace, landlock, none.",
         True,
     ),
+    Setting("serve.keep_candidates", 30, "Days that candidates which did not land are kept; 0: for ever.", True),
+    Setting("serve.keep_events", 90, "Days that events are kept; 0: for ever.", True),
+    Setting(
+        "serve.keep_logs", 180, "Days that logs are kept which no evidence may refer to; 0: for ever.", True
+    ),
     Setting("serve.trunk", "main", "The trunk of a repository that `fairlead serve` makes.", True),
     Setting("serve.url", "", "The address people use, if a proxy stands before the server.", True),
     Setting("ship.remote", "origin", "The git remote that holds the trunk in this clone."),

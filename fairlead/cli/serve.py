@@ -20,7 +20,7 @@ from fairlead.errors import UsageError
 from fairlead.store import atomic
 
 if TYPE_CHECKING:
-    from fairlead.serve.state import State
+    from fairlead.serve.state import Keep, State
     from fairlead.ship.values import Settings
 
 PORT = 7420
@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         url=settings.text("serve.url"),
         repo=args.repo,
         settings=land_settings(settings),
+        keep=kept_days(settings),
         ready=ready,
     )
     return 0
@@ -112,6 +113,23 @@ def land_settings(settings: config.Config) -> Settings:
         enforcement=enforcement,
         trunk=settings.text("serve.trunk"),
     )
+
+
+def kept_days(settings: config.Config) -> Keep:
+    """For how long the server keeps what is not precious, from the settings."""
+    from fairlead.serve.state import Keep
+
+    def days(name: str) -> int:
+        found = settings.number(name)
+        if found < 0:
+            raise UsageError(
+                f"{name} is {found}",
+                where=settings.source(name),
+                remedy="use a number of days, or 0 for ever",
+            )
+        return found
+
+    return Keep(days("serve.keep_candidates"), days("serve.keep_logs"), days("serve.keep_events"))
 
 
 def _announce(args: argparse.Namespace, state: State, data: Path) -> None:

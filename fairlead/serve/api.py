@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from fairlead.errors import UsageError
 from fairlead.keys.sshsig import PublicKey
-from fairlead.serve import auth, evidence, landing, leases, lifecycle, placing, review
+from fairlead.serve import auth, cleaning, evidence, landing, leases, lifecycle, placing, review
 from fairlead.serve.records import diffs, events, people, posts, queue
 from fairlead.serve.records.values import Diff, Person, Post, QueueEntry, Reviewer, Version, Worker
 from fairlead.serve.reply import Forbidden, NotFound, NotSignedIn, TooLarge, refusal
@@ -411,7 +411,7 @@ def _log(call: Call) -> Answer:
     except ValueError:
         data = None
     if data is None:
-        raise NotFound("there is no such log", where=digest[:80])
+        raise NotFound("there is no such log", where=digest[:80], remedy=cleaning.remedy(call.state))
     return PlainTextResponse(data.decode("utf-8", "replace"))
 
 
@@ -488,4 +488,4 @@ def _release(call: Call) -> Answer:
 
 
 def _put_log(call: Call) -> Answer:
-    return {"digest": call.state.logs.put(call.body)}
+    return {"digest": cleaning.hand_in(call.state, call.body)}

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 
-from fairlead.serve import api, artifacts, gitserver, landing, receive, trunk
+from fairlead.serve import api, artifacts, cleaning, gitserver, landing, receive, trunk
 from fairlead.serve.pace import Paced
 from fairlead.serve.pushes import Pushes
 from fairlead.serve.records import diffs
@@ -51,14 +51,17 @@ def create(state: State, *, pages: Sequence[BaseRoute] = (), queue: bool = True)
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         tending = threading.Thread(target=landing.tend, args=(state,), name="queue", daemon=True)
+        cleaning_up = threading.Thread(target=cleaning.tend, args=(state,), name="clean", daemon=True)
         if queue:
             tending.start()
+            cleaning_up.start()
         try:
             yield
         finally:
             state.bus.close()
             if queue:
                 await state.work(tending.join, 30.0)
+                await state.work(cleaning_up.join, 30.0)
             await state.work(pushes.close)
 
     async def put_artifact(request: Request) -> Response:

@@ -49,6 +49,11 @@ class Bus:
         with self._moved:
             self._moved.wait_for(lambda: self._count != seen or self._closed, timeout)
 
+    def wait_closed(self, timeout: float) -> None:
+        """Block until the bus closes or `timeout` seconds pass."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._closed, timeout)
+
     async def wait_async(self, seen: int, timeout: float) -> None:
         """The same for a coroutine."""
         mine = (asyncio.get_running_loop(), asyncio.Event())

@@ -28,6 +28,10 @@ class NotFound(UsageError):
     """No such diff, post, commit or file."""
 
 
+class Gone(UsageError):
+    """It was here, and was removed by age."""
+
+
 class TooLarge(UsageError):
     """More bytes than the server takes."""
 
@@ -44,6 +48,8 @@ def status_of(error: FairleadError) -> int:
         return 403
     if isinstance(error, NotFound):
         return 404
+    if isinstance(error, Gone):
+        return 410
     if isinstance(error, TooLarge):
         return 413
     if isinstance(error, TooSlow):

@@ -22,7 +22,7 @@ from fairlead.errors import MachineryError, UsageError
 from fairlead.serve import app as application
 from fairlead.serve.connection import Connection
 from fairlead.serve.pages import routes as page_routes
-from fairlead.serve.state import Limits, State, open_state
+from fairlead.serve.state import Keep, Limits, State, open_state
 from fairlead.ship.values import Settings
 from fairlead.store import atomic, lock
 
@@ -39,6 +39,7 @@ def run(
     settings: Settings | None = None,
     limits: Limits | None = None,
     lease_seconds: float = 60.0,
+    keep: Keep | None = None,
     ready: Callable[[State, str], Callable[[], None]] | None = None,
 ) -> None:
     """Serve `data` until a signal.  `ready` is called with the address listened on; what it
@@ -68,6 +69,7 @@ def run(
                 settings=settings,
                 limits=limits,
                 lease_seconds=lease_seconds,
+                keep=keep,
             )
             with contextlib.closing(state):
                 application.start(state)

@@ -59,6 +59,15 @@ class Limits:
     slowest: int = 4 << 10  # bytes that give it back a second of these
 
 
+@dataclass(frozen=True)
+class Keep:
+    """For how many days what is not precious is kept; 0 is for ever."""
+
+    candidates: int = 30
+    logs: int = 180
+    events: int = 90
+
+
 @dataclass
 class State:
     """One running server.  Everything in it may be used from any thread."""
@@ -72,6 +81,9 @@ class State:
     logs: Blobs
     bus: Bus
     lease_seconds: float = 60.0
+    keep: Keep = Keep()
+    # Held while a log is handed in or removed.
+    shelf: threading.Lock = field(default_factory=threading.Lock)
     # Held while refs and records are changed together, so that a push and a landing never interleave.
     changing: threading.RLock = field(default_factory=threading.RLock)
     _git: dict[str, Repo] = field(default_factory=dict)
@@ -130,6 +142,7 @@ def open_state(
     settings: Settings | None = None,
     limits: Limits | None = None,
     lease_seconds: float = 60.0,
+    keep: Keep | None = None,
 ) -> State:
     """Open (or make) a data folder and host `repo` in it.  The caller holds the folder's lock."""
     git.require((2, 38), "the server")
@@ -150,6 +163,7 @@ def open_state(
         logs=Blobs(data / "logs", durable=True),
         bus=bus,
         lease_seconds=lease_seconds,
+        keep=keep or Keep(),
     )
     host(state, repo, rules.trunk)
     return state

@@ -17,7 +17,7 @@ from fairlead.errors import MachineryError, UsageError
 from fairlead.serve import auth
 from fairlead.serve.records import events
 from fairlead.serve.records.values import Event
-from fairlead.serve.reply import NotSignedIn, refusal
+from fairlead.serve.reply import Gone, NotSignedIn, refusal
 from fairlead.serve.state import State
 
 _KEEP_ALIVE = 15.0  # seconds; proxies drop silent connections after 30 to 60
@@ -82,6 +82,7 @@ class Streams:
             await state.work(_reader, state, request)
             after = await self._start(request)
             wait = min(_LONGEST_WAIT, float(request.query_params.get("wait", "0")))
+            await state.work(_all_there, state, after)
             end = time.monotonic() + wait
             while True:
                 seen = state.bus.count
@@ -99,6 +100,21 @@ class Streams:
 def _since(state: State, after: int) -> list[Event]:
     with state.records.read() as c:
         return events.since(c, after, _BATCH)
+
+
+def _all_there(state: State, after: int) -> None:
+    """Refuse to go on after an event whose followers are partly gone: a program would miss them unawares.
+    From 0 means from the oldest that is here.
+
+    Live pages are not told: whatever the next event is, they load themselves anew.
+    """
+    with state.records.read() as c:
+        oldest = events.first(c)
+    if 0 < after < oldest - 1:
+        raise Gone(
+            f"the events up to {oldest - 1} are removed: they were older than {state.keep.events} days",
+            remedy=f"read anew what you follow, then go on after {oldest - 1}",
+        )
 
 
 def _reader(state: State, request: Request) -> None:

@@ -22,7 +22,7 @@ from fairlead.serve import app as _  # noqa: F401  (declares every point)
 from fairlead.serve import receive
 from fairlead.serve.records import diffs, jobs, people, posts, queue
 from fairlead.ship import evidence
-from fairlead.store import crashpoint
+from fairlead.store import crashpoint, digest
 from tests.serve.harness import ROOT, Clone, Person, Site, Worker, process, seeded, site, wait_for
 
 T = "//:t"
@@ -35,11 +35,12 @@ LAND = [
 ]
 ARTIFACT = ["serve.artifact.before-rename", "serve.artifact.before-record", "serve.artifact.after-record"]
 VERDICT = ["serve.verdict.recorded"]
+CLEAN = ["serve.clean.after-candidate", "serve.clean.after-log", "serve.clean.after-events"]
 
 
 def test_every_point_is_tested() -> None:
     declared = {name for name in crashpoint.NAMES if name.startswith("serve.")}
-    assert declared == {*PUSH, *LAND, *ARTIFACT, *VERDICT}
+    assert declared == {*PUSH, *LAND, *ARTIFACT, *VERDICT, *CLEAN}
 
 
 def died(here: Site) -> None:
@@ -137,6 +138,50 @@ def test_a_verdict_that_was_recorded_but_not_acknowledged(tmp_path: Path) -> Non
         author = replace(author, url=here.url)
         wait_for(lambda: author.diff(1)["state"] == "landed")
         agree(here)
+
+
+@pytest.mark.parametrize("point", CLEAN)
+def test_cleaning(tmp_path: Path, point: str) -> None:
+    """Cut off in the middle, it goes on at the next start; the landed commit keeps its evidence and logs."""
+    with process(tmp_path / "data") as here:
+        author, clone, worker, job = ready_to_land(here, tmp_path)
+        worker.do(job, here.repo, {T: "k"})
+        wait_for(lambda: author.diff(1)["state"] == "landed")
+        reviewer = here.join("second-reviewer")
+        for number in (2, 3):
+            clone.repo.run("fetch", "-q", str(here.repo.path), "main")
+            clone.repo.run("checkout", "-q", "-f", "-B", "work", "FETCH_HEAD")
+            clone.commit({f"{number}.txt": "x\n"}, "to be refused")
+            clone.submit()
+            reviewer.accept(number)
+            author.land(number)
+            worker.do(
+                worker.lease(), here.repo, {T: f"k{number}", "//:u": str(number)}, {T: "fail", "//:u": "fail"}
+            )
+            wait_for(lambda number=number: author.diff(number)["queue"][-1]["state"] == "refused")
+        passing = digest.of_bytes(b"//:t pass\n")
+        assert len(here.repo.refs("refs/queue/")) == 2 and len(list((here.data / "logs").glob("*/*"))) == 3
+        long_ago = time.time() - 1000 * 86400
+        for path in (here.data / "logs").glob("*/*"):
+            os.utime(path, (long_ago, long_ago))
+        with here.records.write() as c:
+            for table, column in (("event", "created"), ("queue_entry", "finished"), ("verdict", "created")):
+                c.exec_driver_sql(f"UPDATE {table} SET {column} = {long_ago} WHERE {column} IS NOT NULL")
+            c.exec_driver_sql(f"UPDATE job SET finished = {long_ago} WHERE finished IS NOT NULL")
+    with suppress(AssertionError), process(tmp_path / "data", crash=point) as here:  # it may die at its start
+        died(here)
+    left = len(here.repo.refs("refs/queue/")), len(list((here.data / "logs").glob("*/*")))
+    assert left == {CLEAN[0]: (1, 3), CLEAN[1]: (0, 2), CLEAN[2]: (0, 1)}[point]
+    with process(tmp_path / "data") as here:
+        wait_for(lambda: not here.repo.refs("refs/queue/"))
+        wait_for(lambda: len(list((here.data / "logs").glob("*/*"))) == 1)
+        assert (here.data / "logs" / passing[:2] / passing[2:]).read_bytes() == b"//:t pass\n"
+        author = replace(author, url=here.url)
+        wait_for(lambda: len(author.call("GET", "/api/events?after=0")) == 1)
+        agree(here)
+        commit = here.trunk()
+        assert author.call("GET", f"/api/commits/{commit}/evidence")["payloadType"]
+        assert author.diff(3)["state"] == "accepted"
 
 
 def put(person: Person, data: bytes, name: str = "tool") -> net.Response:

@@ -6,7 +6,7 @@ import re
 
 from starlette.responses import Response
 
-from fairlead.serve import views
+from fairlead.serve import cleaning, views
 from fairlead.serve.highlight import LONGEST_LINE, shown
 from fairlead.serve.pages import render
 from fairlead.serve.pages.change import CHUNK
@@ -25,7 +25,7 @@ def show(ask: Ask) -> Response:
         raise NotFound(
             "there is no such log",
             where=digest[:64],
-            remedy="follow the link on the page of its diff or commit",
+            remedy=cleaning.remedy(ask.state),
         )
     data = ask.state.logs.get(digest)
     if ask.query.get("raw"):

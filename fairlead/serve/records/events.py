@@ -1,4 +1,4 @@
-"""The append-only event log: what machines and live pages follow.
+"""The append-only event log: what machines and live pages follow. Old events are removed (`serve.cleaning`).
 
 `seq` is given inside the writer's transaction, so a reader who has seen seq N will never see a smaller one
 appear later.  The payload names what to look up; it is not a copy of it.  Kinds and payloads:
@@ -20,7 +20,7 @@ import json
 import time
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, delete, func, insert, select
 
 from fairlead.serve.records.database import new_key
 from fairlead.serve.records.schema import event
@@ -38,6 +38,22 @@ def since(c: Connection, after: int, limit: int = 500) -> list[Event]:
     """Events with a sequence greater than `after`, oldest first, at most `limit`."""
     rows = c.execute(select(event).where(event.c.seq > after).order_by(event.c.seq).limit(limit))
     return [Event(r.seq, r.kind, r.diff, json.loads(r.payload), r.created) for r in rows]
+
+
+def first(c: Connection) -> int:
+    """The oldest sequence number that is still here; 0 before the first event."""
+    return int(c.execute(select(func.coalesce(func.min(event.c.seq), 0))).scalar_one())
+
+
+def forget(c: Connection, before: float, limit: int) -> int:
+    """Remove at most `limit` events that are older, oldest first, and never the newest; how many."""
+    old = (
+        select(event.c.seq)
+        .where(event.c.created < before, event.c.seq < latest(c))
+        .order_by(event.c.seq)
+        .limit(limit)
+    )
+    return c.execute(delete(event).where(event.c.seq.in_(old))).rowcount
 
 
 def latest(c: Connection) -> int:

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, insert, or_, select, update
 
 from fairlead.serve.records.database import new_key
 from fairlead.serve.records.schema import job, person, push_intent, repo, worker
@@ -97,6 +97,12 @@ def finish(c: Connection, number: int, state: str, outcome: Mapping[str, object]
             state=state, outcome=json.dumps(outcome, sort_keys=True), finished=time.time(), lease_until=None
         )
     )
+
+
+def logs(c: Connection, after: float) -> set[str]:
+    """The logs that jobs name which are not over, or ended after then."""
+    rows = c.execute(select(job.c.outcome).where(or_(job.c.finished.is_(None), job.c.finished >= after)))
+    return {str(json.loads(r.outcome).get("log", "")) for r in rows}
 
 
 def intend_push(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection, Row, Select, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, Select, delete, insert, or_, select, tuple_, update
 
 from fairlead.serve.records.database import new_key
 from fairlead.serve.records.schema import key_statement, land, person, queue_entry, repo, verdict
@@ -73,6 +73,25 @@ def recent_entries(c: Connection, limit: int = 50) -> list[QueueEntry]:
         .limit(limit)
     )
     return [_entry(r) for r in rows]
+
+
+def ended(c: Connection, before: float) -> list[QueueEntry]:
+    """What left the queue before then."""
+    rows = c.execute(_entries().where(queue_entry.c.state.not_in(OPEN), queue_entry.c.finished < before))
+    return [_entry(r) for r in rows]
+
+
+def logs(c: Connection, after: float) -> set[str]:
+    """The logs of passes, which evidence may name, and of whatever verdict was recorded after then."""
+    rows = c.execute(
+        select(verdict.c.log).where(or_(verdict.c.outcome == "pass", verdict.c.created >= after)).distinct()
+    )
+    return {r.log for r in rows}
+
+
+def envelopes(c: Connection) -> list[str]:
+    """The evidence of every land, also of intended ones."""
+    return [r.envelope for r in c.execute(select(land.c.envelope))]
 
 
 def entry(c: Connection, n: int) -> QueueEntry | None:
