@@ -5,17 +5,23 @@ from __future__ import annotations
 import ast
 import os
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator, Set
+from importlib import resources
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fairlead.build import sandbox
+from fairlead.build.record import entered
 from fairlead.build.record.asked import Asked
-from fairlead.build.record.entered import Log, bodies, named
+from fairlead.build.record.entered import Log, bodies
+from fairlead.build.record.entered import named as names_of
 from fairlead.build.record.source import Blocks, blocks
+from fairlead.build.sandbox import MIB, Bind, Command
 from fairlead.build.tree import DiskTree
 from tests.build.record.interpreters import PYTHONS, Driver, driver
 
@@ -266,6 +272,98 @@ def test_a_finalizer_and_a_handler_that_come_while_we_are_told_are_seen(python: 
     assert {"by_collection#0", "by_signal#0", "on_signal#0"} <= found
 
 
+PROGRAM = """
+import inspect, linecache, os, subprocess, sys
+with open("out/entered.py") as stream:
+    code = stream.read()
+hook = {"__name__": "fairlead_hook"}
+exec(compile(code, "hook", "exec"), hook)
+here = os.getcwd()
+hook["start"](here + "/out/entered", here)
+sys.path.insert(0, here + "/lib")
+import plain, looked, shown, in_child
+plain.used()
+inspect.getsource(looked.f)
+linecache.getline(shown.__file__, 1)
+subprocess.run([sys.executable, "-I", "-S", "-B", "lib/in_child.py"], check=True)
+hook["end"]()
+"""
+
+
+def levels() -> list[sandbox.Requested]:
+    return ["none"] if sandbox.refusal() else ["namespace", "none"]
+
+
+@pytest.mark.parametrize("level", levels())
+@pytest.mark.parametrize("version", PYTHONS)
+def test_of_a_recorded_run_only_what_was_just_imported_is_taken_apart(
+    version: str, level: sandbox.Requested
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="fairlead-entered-") as name:
+        folder = Path(name).resolve()  # outside of pytest's own, which other users may not enter
+        folder.chmod(0o755)
+        project = folder / "p"
+        for path in ("lib", "out"):
+            (project / path).mkdir(parents=True)
+        (project / "program.py").write_text(PROGRAM)
+        for module in ("plain", "looked", "shown", "in_child"):
+            source = "def used(): pass\ndef unused(): pass\ndef f(): pass\n"
+            (project / "lib" / f"{module}.py").write_text(source)
+        python = os.path.realpath(PYTHONS[version])
+        entered.place(project / "out" / "entered")
+        seen = "/project" if level == "namespace" else str(project)
+        prefix = Path(python).parents[1]
+        command = Command(
+            [python, "-I", "-S", "-B", "program.py"],
+            {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+            seen,
+            folder / "log",
+            root_binds=[
+                Bind(project, seen),
+                Bind(project / "out", f"{seen}/out", True),
+                Bind(prefix, str(prefix)),
+            ],
+            wall_seconds=120,
+            memory_bytes=4096 * MIB,
+            level=level,
+            record=True,
+        )
+        done = sandbox.run(command)
+        assert done.code == 0, (folder / "log").read_text()
+        assert done.asked is not None
+        log = entered.noted(project / "out" / "entered")
+        asked = done.asked.below(seen)
+        assert asked.opens("lib/plain.py") == 1
+        assert bodies(log, asked, DiskTree(project), seen) == {"lib/plain.py": {"used#0"}}
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_pytest_imports_what_it_rewrites(version: str, root: Path) -> None:
+    tree = root / "tree"
+    tree.mkdir()
+    packages = Path(pytest.__file__).parents[1]  # no part of pytest is compiled: another Python can use it
+    (tree / "conftest.py").write_text("import pytest\n@pytest.fixture\ndef one(): return 1\n")
+    (tree / "lib.py").write_text("def f(): return 1\ndef g(): return 2\n")
+    (tree / "test_t.py").write_text(
+        "import lib, os\ndef test_f(one):\n    assert lib.f() == one\n"
+        "    assert 'FAIRLEAD_ENTERED' not in os.environ\ndef unused(): pass\n"
+    )
+    log = root / "entered"
+    entered.place(log)
+    runner = Path(str(resources.files("fairlead.build"))) / "prelude" / "run_pytest.py"
+    done = subprocess.run(
+        [PYTHONS[version], "-B", str(runner), str(tree), "test_t.py", "--", "-W", "error"],
+        env={"PYTHONPATH": str(packages), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", entered.VARIABLE: str(log)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    opened = frozenset({"conftest.py", "lib.py", "test_t.py"})
+    found = bodies(entered.noted(log), Asked("seccomp", opened), DiskTree(tree), str(tree))
+    assert found == {"conftest.py": {"one#0"}, "lib.py": {"f#0"}, "test_t.py": {"test_f#0"}}
+
+
 @pytest.mark.parametrize(
     ("log", "lack"),
     [
@@ -299,10 +397,10 @@ def test_no_log_breaks_the_reader(data: bytes) -> None:
 
 def test_what_is_nested_needs_what_it_stands_in() -> None:
     parts = of("def f():\n    def g(): pass\n    g()\nx = lambda: 1\nclass C:\n    def __del__(self): pass\n")
-    found: Set[str] | None = named(parts, [("f", 1), ("f.<locals>.g", 2), ("<lambda>", 4)])
+    found: Set[str] | None = names_of(parts, [("f", 1), ("f.<locals>.g", 2), ("<lambda>", 4)])
     assert found == {"f#0", "C.__del__#0"}
-    assert named(parts, [("f.<locals>.g", 2)]) is None
-    assert named(parts, [("f", 2)]) is None
+    assert names_of(parts, [("f.<locals>.g", 2)]) is None
+    assert names_of(parts, [("f", 2)]) is None
 
 
 # ---------------------------------------------------------------- programs made by chance
@@ -406,7 +504,7 @@ def spans(source: str) -> dict[int, tuple[int, int]]:
     return found
 
 
-def edits(source: str, entered: Set[str]) -> tuple[str, int]:
+def edits(source: str, named: Set[str]) -> tuple[str, int]:
     """The program with another number in every body that was not entered, and how many were changed. Each
     number is tried alone first: what it changes says where it stands."""
     before, edited, count = of(source), source, 0
@@ -416,13 +514,13 @@ def edits(source: str, entered: Set[str]) -> tuple[str, int]:
         in_skeleton = before.skeleton != after.skeleton
         in_remark = f"# {number}" in source
         assert (len(changed) + in_skeleton == 1) != in_remark
-        if changed and not changed & entered:
+        if changed and not changed & named:
             edited = edited.replace(number, f"{number}7")
             count += 1
     return edited, count
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(source=programs())
 def test_programs_made_by_chance(python: Driver, source: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
