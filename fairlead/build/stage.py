@@ -25,11 +25,12 @@ from fairlead.build import manifest, sandbox
 from fairlead.build.manifest import File, Manifest
 from fairlead.build.plan import GEN
 from fairlead.build.record.asked import Asked
-from fairlead.build.sandbox import MIB, Bind, Command, Enforced
+from fairlead.build.sandbox import MIB, Bind, Command, Enforced, logfile
 from fairlead.errors import MachineryError, UsageError, WorkFailed
 from fairlead.store import Blobs, atomic
 
 PROJECT = "/project"
+_LOG = 4 * MIB  # of a longer log the beginning and the end are kept, on disk too while it grows
 _KEEP_FREE = 256 * MIB  # of a large disk; of a small one a fiftieth
 _TOOLCHAIN = re.compile(r"\{toolchain:([^{}\s]+)\}")
 
@@ -147,7 +148,13 @@ class Stage:
             level=self.enforced,
             record=record,
         )
-        return sandbox.run(command, cancel=cancel, on_tick=on_tick)
+
+        def tick() -> None:
+            logfile.trim(self.log, _LOG)
+            if on_tick is not None:
+                on_tick()
+
+        return sandbox.run(command, cancel=cancel, on_tick=tick)
 
     def asked(self, done: sandbox.Completed) -> tuple[Asked | None, dict[str, Asked]]:
         """What the program asked of the project, and of each environment by the toolchain's label."""
@@ -260,15 +267,16 @@ class Stage:
         return _TOOLCHAIN.sub(path, text)
 
 
-def keep_log(blobs: Blobs, log: Path, limit: int = 4 * MIB) -> str:
+def keep_log(blobs: Blobs, log: Path, limit: int = _LOG) -> str:
     """Keep a log as a blob and return its digest; of a huge one the beginning and the end are kept."""
     try:
         size = log.stat().st_size
         if size <= limit:
             return blobs.put(log.read_bytes())
+        first, last = logfile.kept(size, limit)
         with log.open("rb") as stream:
-            head = stream.read(limit // 4)
-            stream.seek(size - limit // 2)
+            head = stream.read(first)
+            stream.seek(size - last)
             tail = stream.read()
     except FileNotFoundError:
         return blobs.put(b"")
