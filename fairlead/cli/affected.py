@@ -3,12 +3,16 @@
 `fairlead affected A..B` compares two commits in git's object store, whatever is on disk; with A...B, B with
 the point where it left A; with one commit A, the files on disk with A. Without a range the files on disk are
 compared with the last state that passed here, test by test, or with HEAD for a test that never has.
+
+With --files the question is another: which tests can a change of these files reach, by the graph alone? No
+key is computed, so of a large project the answer comes at once; it is the wider one.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,6 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "range", nargs="?", metavar="A..B", help="two commits; default: the last pass (or HEAD) and the disk"
     )
     parser.add_argument("--all", action="store_true", help="list all targets, not the tests alone")
+    parser.add_argument(
+        "--files", nargs="+", metavar="FILE", help="list what depends on these files, by the graph alone"
+    )
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class Side:
 
 def run(args: argparse.Namespace) -> int:
     here = project.Project.find()
+    if args.files:
+        return _reached(args, here)
     store = here.store()
     if args.range is None:
         now = side(here, here.disk(), "files on disk")
@@ -84,6 +93,32 @@ def run(args: argparse.Namespace) -> int:
     left = [item for item in found if item.state != "removed"]
     noun = "target" if args.all else "test"
     terminal.note(f"{len(left)} of {project.counted(len(kinds), noun)} affected")
+    return 0
+
+
+def _reached(args: argparse.Namespace, here: project.Project) -> int:
+    """What depends on files, which are meant from the current folder."""
+    from fairlead.build.query.reached import reached
+
+    if args.range is not None:
+        raise UsageError("--files goes without a range", where=args.range, remedy="leave one of them out")
+    paths = []
+    for name in args.files:
+        path = posixpath.normpath(posixpath.join(here.package, name))
+        if path.startswith(("..", "/")):
+            raise UsageError(f"{name} is no file of this project", where="--files")
+        paths.append(path)
+    with here.graph() as graph:
+        found = [item for item in reached(graph, paths) if args.all or item.test]
+    if args.json:
+        same = {"state": "reached", "old": None, "new": None, "causes": []}
+        rows = [{"label": item.label, "test": item.test, **same} for item in found]
+        document = {"schema": "fairlead.affected/1", "from": None, "to": "files on disk", "targets": rows}
+        print(json.dumps(document, indent=2))
+        return 0
+    for item in found:
+        terminal.say(item.label)
+    terminal.note(f"{project.counted(len(found), 'target' if args.all else 'test')} reached")
     return 0
 
 

@@ -54,6 +54,21 @@ def test_targets_refuses_what_is_not_there(clone: Clone) -> None:
 # -- affected
 
 
+def test_affected_lists_what_depends_on_files(clone: Clone) -> None:
+    clone.write("lib/more.txt", "more\n")
+    clone.write("lib/BUCK", LIB + 'filegroup(name = "more", srcs = ["more.txt"])\n')
+    out, err = clone.run("affected", "--files", "words.txt", at="lib")
+    assert out.split() == ["//lib:has_one", "//lib:has_two"]
+    assert "2 tests reached" in err
+    document = clone.json("affected", "--files", "lib/more.txt", "--all")
+    assert document["to"] == "files on disk"
+    assert [(row["label"], row["state"], row["test"]) for row in rows(document)] == [
+        ("//lib:more", "reached", False)
+    ]
+    assert "without a range" in clone.run("affected", "A..B", "--files", "x", code=2)[1]
+    assert "no file of this project" in clone.run("affected", "--files", "../x", code=2)[1]
+
+
 def rows(document: dict[str, object]) -> list[dict[str, object]]:
     found = document["targets"]
     assert isinstance(found, list)

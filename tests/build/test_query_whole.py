@@ -11,10 +11,11 @@ from fairlead.build.daemon.files import Files as Watched
 from fairlead.build.query import whole
 from fairlead.build.query.functions import Files, ask
 from fairlead.build.query.graph import DeclaredGraph
+from fairlead.build.query.reached import reached
 from fairlead.build.tree import DiskTree
 from fairlead.errors import FairleadError
 from fairlead.store import Store
-from tests.build.project import write
+from tests.build.project import keys, write
 
 PACKAGES = ["", "a", "a-b", "a/b", "c", "cell"]
 QUESTIONS = [
@@ -60,7 +61,7 @@ class Model:
             if before == self.label(package, "").rpartition(":")[0]:
                 srcs = ["s.txt", *(dep if dep.startswith("other") else f"root{dep}" for dep in deps)]
                 rule = "filegroup" if name < "t5" else "genrule"
-                more = "" if rule == "filegroup" else ", out = 'o', cmd = 'true'"
+                more = "" if rule == "filegroup" else f", out = '{name}.o', cmd = 'true'"
                 lines.append(f"{rule}(name = '{name}', srcs = {srcs}, visibility = ['PUBLIC']{more})\n")
         write(self.root, {f"{package}/BUCK".lstrip("/"): "".join(lines)})
 
@@ -181,6 +182,66 @@ def test_in_a_daemon_one_look_at_the_changes_says_whether_it_holds(
         assert DeclaredGraph(watched.view(), store=store).whole is None
     finally:
         watched.end()
+
+
+MACROS = "def group(name, srcs):\n    native.genrule(name = name, srcs = srcs, out = 'o', cmd = 'true')\n"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_change_of_files_reaches_all_targets_whose_key_differs(root: Path, store: Store, seed: int) -> None:
+    chance = random.Random(seed)
+    model = Model(root, chance)
+    (root / "cell/BUCK").unlink()  # keys are those of the root's cell
+    model.needs = {label: deps for label, deps in model.needs.items() if not label.startswith("other")}
+    for deps in model.needs.values():
+        deps[:] = [dep for dep in deps if not dep.startswith("other")]
+    for package in PACKAGES[:-1]:
+        model.write(package)
+    mine = "load('//c:x.bzl', 'group')\ngroup(name = 'mine', srcs = glob(['*.in']))\n"
+    write(root, {"c/x.bzl": MACROS, "new/BUCK": mine, "new/a.in": "a", "new/b.in": "b"})
+    edits: list[tuple[str, str | None]] = [
+        *((f"{package}/s.txt".lstrip("/"), "edited") for package in PACKAGES[:-1]),
+        ("c/x.bzl", MACROS.replace("true", "false")),
+        ("new/c.in", "c"),
+        ("new/a.in", None),
+        ("a/BUCK", (root / "a/BUCK").read_text().replace("[", "[ ").replace("'true'", "'false'")),
+        (".buckconfig", "[mine]\nx = y\n"),
+    ]
+    for name, text in chance.sample(edits, 5):
+        before = keys(root)
+        if text is None:
+            (root / name).unlink()
+        else:
+            write(root, {name: text})
+        after = keys(root)
+        different = {label for label in after if after[label] != before.get(label)}
+        graph = DeclaredGraph(DiskTree(root, store.results), store=store)
+        found = {item.label for item in reached(graph, [name])}
+        assert different <= found, name
+        assert (
+            found == {item.label for item in reached(DeclaredGraph(DiskTree(root)), [name])}
+            or name == "c/x.bzl"
+        )
+
+
+def test_a_source_reaches_what_names_it_and_no_more(root: Path) -> None:
+    write(
+        root,
+        {
+            "a/BUCK": "filegroup(name = 'a', srcs = ['x'], visibility = ['PUBLIC'])\n"
+            "sh_test(name = 't', test = 't.sh', resources = [':a'])\nfilegroup(name = 'b', srcs = ['y'])\n",
+            "a/t.sh*": "",
+            "a/x": "",
+            "a/y": "",
+        },
+    )
+    graph = DeclaredGraph(DiskTree(root))
+    assert [(item.label, item.test) for item in reached(graph, ["a/x"])] == [
+        ("//a:a", False),
+        ("//a:t", True),
+    ]
+    assert [item.label for item in reached(graph, ["a/y"])] == ["//a:b"]
+    assert reached(graph, ["README"]) == []
 
 
 def test_it_takes_few_bytes(root: Path) -> None:

@@ -20,7 +20,7 @@ from fairlead.build.loader import Loader
 from fairlead.build.plan import JSON
 from fairlead.build.query.whole import Whole, find, keep, make
 from fairlead.build.rule import Declared
-from fairlead.build.tree import DiskTree, Tree
+from fairlead.build.tree import DiskTree, Kind, Tree
 from fairlead.store import Store
 
 
@@ -105,12 +105,24 @@ class DeclaredGraph:
         return any(True for _ in self._loader.packages_below("", ""))
 
     def owners(self, path: str) -> list[str]:
+        return sorted(str(target.label) for target in self._around(path) if path in target.sources())
+
+    def beside(self, path: str) -> list[str]:
+        """The labels of all targets of the package that a file belongs to, sorted."""
+        return sorted(str(target.label) for target in self._around(path))
+
+    def _around(self, path: str) -> Iterable[Declared]:
         folder = self._loader.owner(path.rpartition("/")[0])
-        cell, package = self._loader.cell_of(folder)
-        loaded = self._loader.package(cell, package)
-        if loaded is None:
-            return []
-        return sorted(str(t.label) for t in loaded.targets.values() if path in t.sources())
+        loaded = self._loader.package(*self._loader.cell_of(folder))
+        return () if loaded is None else loaded.targets.values()
+
+    def is_build_file(self, path: str) -> bool:
+        """Whether a file declares the targets of its folder."""
+        return self._loader.build_file(path.rpartition("/")[0]) == path
+
+    def kind(self, path: str) -> Kind | None:
+        """What stands at a path."""
+        return self._loader.tree.kind(path)
 
     def _node(self, declared: Declared) -> Node:
         label = declared.label
