@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -32,6 +33,7 @@ _Place: TypeAlias = tuple[str, int]
 """A code object's qualified name and first line."""
 
 _FINALIZER = "__del__"
+_BYTECODE = re.compile(r"(.*/)?__pycache__/(.+?)\.[a-z]+-?\d+(?:-pytest-.*)?(?:\.opt-\w+)?\.pyc")
 
 
 def place(log: Path) -> None:
@@ -109,9 +111,10 @@ def bodies(
     if log.lack or asked.lack or asked.recorder == "none":
         return {}
     imported, ran, entered = _below(log, root.rstrip("/") + "/")
+    compiled = _compiled(asked)
     found = {}
     for path, times in imported.items():
-        if path in ran or asked.opens(path) != times or tree.kind(path) != "file":
+        if path in ran or asked.opens(path) != times or compiled[path] > times or tree.kind(path) != "file":
             continue
         parts = split(tree.read(path))
         names = None if parts is None else named(parts, entered.get(path, ()))
@@ -144,6 +147,15 @@ def named(parts: Blocks, entered: Iterable[_Place]) -> frozenset[str] | None:
         else:
             return None
     return frozenset(names) if around <= outer else None
+
+
+def _compiled(asked: Asked) -> Counter[str]:
+    """How often somebody looked for the bytecode of a source, which says all that the source does."""
+    found: Counter[str] = Counter()
+    for path in asked.opened:
+        if match := _BYTECODE.fullmatch(path):
+            found[f"{match[1] or ''}{match[2]}.py"] += asked.opens(path)
+    return found
 
 
 def _below(log: Log, start: str) -> tuple[Counter[str], set[str], dict[str, set[_Place]]]:

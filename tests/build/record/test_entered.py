@@ -205,6 +205,31 @@ def test_a_file_that_was_opened_once_more_is_whole(python: Driver, root: Path) -
     assert entered_by(python, root, opens=2) is None
 
 
+NAMES_OF_CACHES = {
+    "own": "m.x.cpython-312",
+    "optimized": "m.x.cpython-312.opt-1",
+    "pytest": "m.x.cpython-312-pytest-9.0.2",
+    "other": "m.cpython-312",
+}
+
+
+def test_a_file_whose_bytecode_was_read_is_whole(root: Path) -> None:
+    log = f"hooked\t1\t3.12\0imported\t{root}/a/m.x.py\0ended\t1\0".encode()
+    (root / "a").mkdir()
+    (root / "a" / "m.x.py").write_text("def f(): pass\n")
+
+    def known(**opened: int) -> bool:
+        again = {f"a/__pycache__/{NAMES_OF_CACHES[short]}.pyc": times for short, times in opened.items()}
+        asked = Asked("seccomp", frozenset({"a/m.x.py", *again}), again=again)
+        return "a/m.x.py" in bodies(log, asked, DiskTree(root), str(root))
+
+    assert known(own=1)
+    assert known(pytest=1)
+    assert known(other=2)
+    assert not known(own=2)
+    assert not known(own=1, optimized=1)
+
+
 def test_a_module_that_is_imported_twice_was_opened_twice(python: Driver, root: Path) -> None:
     (root / "mod.py").write_text(
         "import importlib, sys\ndef f(): pass\nif not hasattr(sys, 'x'):\n"
