@@ -340,7 +340,14 @@ def test_requirements_come_from_what_is_declared(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["--index-url https://example.org", "x @ https://example.org/x.whl", "x\\n--pre", "./x", "-e ."]
+    "line",
+    [
+        "--index-url https://example.org",
+        "x @ https://example.org/x.whl",
+        "x\\n--pre",
+        "./x",
+        "-e ../elsewhere",
+    ],
 )
 def test_what_names_a_place_is_never_handed_to_the_resolver(tmp_path: Path, line: str) -> None:
     text = f'[project]\nname = "me"\nversion = "1"\ndependencies = ["{line}", "attrs (>=20)"]\n'

@@ -1,4 +1,4 @@
-"""`fairlead init` with a real pytest: what is collected, what is not, and what is missing; wheels are local."""
+"""`fairlead init` with a real pytest: what is collected, what is not, what is missing. Wheels are local."""
 
 from __future__ import annotations
 
@@ -116,3 +116,18 @@ def test_an_option_of_a_plugin_that_is_not_installed(proven: Clone, house: Wheel
     proven.write("pyproject.toml", settings + "addopts = '--shout=x'\n")
     out, _ = proven.run("init")
     assert "1 targets: 1 known; 2 tests" in out and 'requires = ["loud"]' in proven.read("fairlead.toml")
+
+
+def test_a_workspace_whose_members_need_each_other(proven: Clone) -> None:
+    settings = '[build-system]\nbuild-backend = "hatchling.build"\n[project]\nversion = "1"\nname = '
+    proven.write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["parts/*"]\n')
+    proven.write("parts/a/pyproject.toml", settings + '"part-a"\n[dependency-groups]\ndev = ["pytest"]\n')
+    proven.write("parts/b/pyproject.toml", settings + '"part-b"\ndependencies = ["part-a"]\n')
+    for name, text in (("a", "A = 1\n"), ("b", "from part.a import A\n")):
+        proven.write(f"parts/{name}/src/part/{name}/__init__.py", text)
+        version = f"import importlib.metadata\nassert importlib.metadata.version('part-{name}') == '1'\n"
+        proven.write(f"parts/{name}/tests/test_same.py", f"import part.{name}\n{version}def test(): pass\n")
+    proven.write("tests/test_hello.py", "from part.b import A\ndef test(): assert A == 1\n")
+    out, _ = proven.run("init")
+    assert "3 targets: 3 known; 3 tests" in out
+    assert "3 of 3 passed" in proven.run("test")[0]

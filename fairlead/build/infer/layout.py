@@ -11,6 +11,7 @@ import configparser
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from fairlead.build.infer import setupscript
 from fairlead.build.infer.finding import Finding, Sure
@@ -80,18 +81,55 @@ class Project:
 
 def projects(tree: Tree, files: tuple[str, ...], settings: Settings) -> list[Project]:
     """The projects of a repository, the outermost first; one for the whole of it if no file describes any."""
-    folders = sorted(
-        {
-            path.rpartition("/")[0]
-            for path in files
-            if path.rpartition("/")[2] in ("pyproject.toml", "setup.cfg", "setup.py")
-            and _describes(tree, path)
-        }
-    )
-    folders = [f for f in folders if not _below_tests(f)]
-    if "" not in folders and not folders:
-        folders = [""]
+    described = {
+        path.rpartition("/")[0]
+        for path in files
+        if path.rpartition("/")[2] in ("pyproject.toml", "setup.cfg", "setup.py") and _describes(tree, path)
+    }
+    members = _members(tree, files)
+    folders = sorted(f for f in described if f in members or not _below_tests(f))
+    if not folders or ("" not in folders and _has_tests_of_its_own(files, folders)):
+        folders.insert(0, "")  # such as tests of all members of a workspace, at its top
     return [_project(tree, files, folder, settings) for folder in folders]
+
+
+def _members(tree: Tree, files: tuple[str, ...]) -> set[str]:
+    """The folders that a workspace of uv, or a path source of uv or poetry, names as its projects."""
+    if tree.kind("pyproject.toml") != "file":
+        return set()
+    found = toml(tree, "pyproject.toml")
+    workspace = table(found, "tool", "uv", "workspace") or {}
+    wanted = [pattern.strip("/").removeprefix("./") for pattern in texts(workspace.get("members"))]
+    dropped = [pattern.strip("/").removeprefix("./") for pattern in texts(workspace.get("exclude"))]
+    for source in (table(found, "tool", "uv", "sources") or {}).values():
+        wanted.append(text((table(source) or {}).get("path")).strip("/").removeprefix("./"))
+    for dependency in (table(found, "tool", "poetry", "dependencies") or {}).values():
+        wanted.append(text((table(dependency) or {}).get("path")).strip("/").removeprefix("./"))
+    folders = {path.rpartition("/")[0] for path in files if path.endswith("/pyproject.toml")}
+    return {
+        folder
+        for folder in folders
+        if any(_fits(folder, pattern) for pattern in wanted if pattern)
+        and not any(_fits(folder, pattern) for pattern in dropped)
+    }
+
+
+def _fits(folder: str, pattern: str) -> bool:
+    """Whether a folder fits a pattern part by part: `*` does not cross a slash, `**` does."""
+    parts, wanted = folder.split("/"), pattern.split("/")
+    if "**" in wanted:
+        return fnmatchcase(folder, pattern.replace("**/", "*"))
+    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+
+
+def _has_tests_of_its_own(files: tuple[str, ...], folders: list[str]) -> bool:
+    """Whether there are test files outside of all projects."""
+    return any(
+        _is_test(path.rpartition("/")[2])
+        and path.endswith(".py")
+        and not any(path.startswith(f"{folder}/") for folder in folders)
+        for path in files
+    )
 
 
 def _describes(tree: Tree, path: str) -> bool:
@@ -249,8 +287,18 @@ def _declared(made: Project, backend: str, files: list[str]) -> tuple[list[str],
     where = made.at("pyproject.toml")
     found: list[str] = []
     if backend == "hatchling":
-        wheel = table(tool, "hatch", "build", "targets", "wheel") or {}
-        found = [made.at(path) for path in texts(wheel.get("packages")) or texts(wheel.get("only-include"))]
+        build = table(tool, "hatch", "build") or {}
+        wheel = table(build, "targets", "wheel") or {}
+        for name in ("packages", "only-include", "include"):
+            said = texts(wheel.get(name)) or texts(build.get(name))
+            found = [made.at(path.strip("/").removesuffix("/**").removesuffix("/*")) for path in said]
+            found = [path for path in found if "*" not in path and not path.endswith((".typed", ".pyi"))]
+            if found:
+                break
+        sources = wheel.get("sources", build.get("sources"))
+        for source in [*sources] if isinstance(sources, list | dict) else ():
+            if found and isinstance(source, str) and made.at(source) not in made.roots:
+                made.roots.append(made.at(source))
     elif backend == "poetry":
         packages = (table(tool, "poetry") or {}).get("packages")
         for item in packages if isinstance(packages, list) else ():
@@ -305,7 +353,9 @@ def _setuptools(made: Project, tool: Mapping[str, object], files: list[str]) -> 
         made.roots = roots or [made.folder]
         base = made.roots[0]
         prefix = f"{base}/" if base else ""
-        tops = [f"{prefix}{name.partition('.')[0]}" for name in names]
+        mapped = {name.partition(".")[0]: made.at(path) for name, path in folders.items() if name}
+        made.roots += [r for path in mapped.values() if (r := path.rpartition("/")[0]) not in made.roots]
+        tops = [mapped.get(name.partition(".")[0]) or f"{prefix}{name.partition('.')[0]}" for name in names]
         return [*tops, *(f"{prefix}{name.replace('.', '/')}.py" for name in modules)], where
     if any(path != made.folder for path in roots):
         made.roots = roots

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import configparser
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fairlead.build.infer.finding import Finding
@@ -77,7 +77,7 @@ def read(tree: Tree, files: Sequence[str], projects: Sequence[Project], settings
     own = {normal(project.name) for project in projects if project.name}
 
     def add(lines: Iterable[str], source: str) -> None:
-        lines = [line.strip() for line in lines if line.strip()]
+        lines = [line.strip() for line in lines if line.strip() and not _is_member(line, own, projects)]
         # An option or an address would let the repository choose where this machine fetches from.
         made.findings.extend(
             Finding("requirement", repr(line), "unknown", source, 'requires = ["name==1.0"]')
@@ -117,6 +117,20 @@ def read(tree: Tree, files: Sequence[str], projects: Sequence[Project], settings
         if path not in taken and _ANY_FILE.fullmatch(path):
             _other(made, own, _file(tree, files, path, set()), path)
     return made
+
+
+def _is_member(line: str, own: Collection[str], projects: Sequence[Project]) -> bool:
+    """Whether a requirement is another project of the repository, by its name or by a path that ends in its
+    folder."""
+    if requirement(line) in own and not line.lstrip().startswith("-"):
+        return True
+    path = re.fullmatch(
+        r"\s*-e\s+(?:file:/*)?(?:\$\{PROJECT_ROOT\}|\{root:uri\})?([./\w-]+?)/*(?:\[.*\])?\s*", line
+    )
+    if path is None:
+        return False
+    parts = [part for part in path[1].split("/") if part not in ("", ".", "..")]
+    return any(project.folder.split("/")[-len(parts) :] == parts if parts else True for project in projects)
 
 
 def _other(made: Requires, own: set[str], lines: Iterable[str], source: str) -> None:

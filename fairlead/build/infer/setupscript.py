@@ -38,6 +38,16 @@ def read(source: bytes) -> SetupScript:
     return SetupScript()
 
 
+class _Known(ast.NodeTransformer):
+    """Puts what a name stands for in its place."""
+
+    def __init__(self, known: Mapping[str, ast.expr]) -> None:
+        self.known = known
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.known.get(node.id, node)
+
+
 def _setup(call: ast.Call, known: Mapping[str, ast.expr]) -> SetupScript:
     found: dict[str, dict[str, str]] = {}
     computed: set[str] = set()
@@ -45,7 +55,7 @@ def _setup(call: ast.Call, known: Mapping[str, ast.expr]) -> SetupScript:
         if word.arg is None:
             computed.add("everything")
             continue
-        value = known.get(word.value.id, word.value) if isinstance(word.value, ast.Name) else word.value
+        value = _Known(known).visit(word.value)
         if word.arg == "packages" and isinstance(value, ast.Call) and _called(value.func) in _FINDERS:
             found.setdefault("options", {})["packages"] = "find:"
             found["options.packages.find"] = _finder(value)
