@@ -1,8 +1,10 @@
 """What it costs a program that its file calls are noted, beside the same program without, and under strace.
 
-    python benchmarks/recorder.py [--rounds N] [--strace] COMMAND...
+    python benchmarks/recorder.py [--rounds N] [--strace] [--entered] COMMAND...
 
-The runs take turns. CPU counts the program, all that it starts, and the recorder itself.
+With --entered it is also noted which functions are entered, with and without the file calls. Then COMMAND is
+fairlead/build/prelude/run_pytest.py by a Python 3.12 or later, with what that takes. The runs take turns. CPU
+counts the program, all that it starts, and the recorder itself.
 """
 
 from __future__ import annotations
@@ -13,20 +15,22 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
-from fairlead.build.record import supervisor
+from fairlead.build.record import entered, supervisor
 
 NO_NEW_PRIVILEGES = 38
 
 
-def plain(argv: list[str]) -> tuple[float, float, int]:
-    """Wall and CPU seconds of one run, and file calls heard."""
+def plain(argv: list[str], more: Mapping[str, str] = {}) -> tuple[float, float, int]:
+    """Wall and CPU seconds of one run, and file calls heard. `more` comes into its environment."""
     quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2)]
 
     def run() -> tuple[int, int]:
-        return os.waitpid(os.posix_spawnp(argv[0], argv, os.environ, file_actions=quiet), 0)[1], 0
+        return os.waitpid(os.posix_spawnp(argv[0], argv, {**os.environ, **more}, file_actions=quiet), 0)[1], 0
 
     return _timed(run)
 
@@ -37,7 +41,7 @@ def traced(argv: list[str]) -> tuple[float, float, int]:
     return plain([*strace, *argv])
 
 
-def recorded(argv: list[str]) -> tuple[float, float, int]:
+def recorded(argv: list[str], more: Mapping[str, str] = {}) -> tuple[float, float, int]:
     """The same with the recorder."""
 
     def run() -> tuple[int, int]:
@@ -52,7 +56,7 @@ def recorded(argv: list[str]) -> tuple[float, float, int]:
             os.dup2(null, 2)
             supervisor.libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
             supervisor.offer(theirs)
-            os.execvp(argv[0], argv)
+            os.execvpe(argv[0], argv, {**os.environ, **more})
         theirs.close()
         os.close(held)
         recorder = supervisor.Recorder(ours)
@@ -63,6 +67,23 @@ def recorded(argv: list[str]) -> tuple[float, float, int]:
         return os.waitpid(pid, 0)[1], recorder.calls
 
     return _timed(run)
+
+
+def noted(
+    run: Callable[[list[str], Mapping[str, str]], tuple[float, float, int]],
+) -> Callable[[list[str]], tuple[float, float, int]]:
+    """`run` with the functions noted that are entered."""
+
+    def timed(argv: list[str]) -> tuple[float, float, int]:
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder) / "entered"
+            entered.place(log)
+            found = run(argv, {entered.VARIABLE: str(log)})
+            account = entered.Log.read(entered.noted(log))
+            assert not account.lack, account.lack
+            return found
+
+    return timed
 
 
 def _timed(run: Callable[[], tuple[int, int]]) -> tuple[float, float, int]:
@@ -77,9 +98,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--strace", action="store_true")
+    parser.add_argument("--entered", action="store_true")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     args = parser.parse_args()
+    kinds: dict[str, Callable[[list[str]], tuple[float, float, int]]]
     kinds = {"plain": plain, "recorded": recorded, **({"strace": traced} if args.strace else {})}
+    kinds |= {"entered": noted(plain), "both": noted(recorded)} if args.entered else {}
     rows: dict[str, list[tuple[float, float, int]]] = {name: [] for name in kinds}
     subprocess.run(args.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     for _ in range(args.rounds):
