@@ -23,7 +23,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairlead.build import manifest, sandbox
+from fairlead.build import machine, manifest, sandbox
 from fairlead.build.manifest import File, Folder, Link, Manifest
 from fairlead.build.plan import Action
 from fairlead.build.sources import Sources
@@ -79,6 +79,8 @@ def record(
             "toolchains": [[label, environments[label].key] for label in sorted(action.toolchains)],
             "platform": [sys.platform, platform.machine()],
         }
+        if programs := machine.programs((action,)):
+            parts["programs"] = programs
     elif action.kind == "write":
         parts |= {"content": action.content, "executable": action.executable}
     elif action.kind == "download":  # wherever it comes from, it is this file

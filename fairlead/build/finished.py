@@ -79,13 +79,13 @@ def keep(
 
 
 def _versions(interpreters: Iterable[str]) -> dict[str, str]:
-    """Interpreters as they are here. "", the one that runs us, is in the name of the plan."""
+    """Interpreters and compilers as they are here. "", the one that runs us, is in the name of the plan."""
     asked = sorted(set(interpreters) - {""})
     if not asked:
         return {}
-    from fairlead.build import toolchain  # and with it programs, which most builds do without
+    from fairlead.build import machine  # and with it programs, which most builds do without
 
-    return {request: toolchain.interpreter(request).version for request in asked}
+    return {request: machine.version(request) for request in asked}
 
 
 def forget(store: Store) -> None:

@@ -15,7 +15,9 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fairlead.build import machine
 from fairlead.build.loader import PRELUDE, prelude_file
+from fairlead.build.stage import ENVIRONMENT
 from fairlead.build.plan import Plan, Target
 from fairlead.build.tree import Tree
 from fairlead.errors import UsageError
@@ -23,7 +25,7 @@ from fairlead.store import digest
 from fairlead.store.record import Part, Record
 
 KIND = "target"
-VERSION = 1
+VERSION = 2
 
 _ARCHES = {"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -51,9 +53,14 @@ def target_records(plan: Plan, tree: Tree, platform: Platform) -> dict[str, Reco
     """
     steps: dict[str, dict[str, Part]] = {}
     for action in plan.actions:
-        steps.setdefault(action.owner, {})[action.outputs[0]] = _digest(action.to_json())
+        mine = steps.setdefault(action.owner, {})
+        mine[action.outputs[0]] = _digest(action.to_json())
+        if programs := machine.programs((action,)):
+            mine["programs"] = {**mine.get("programs", {}), **programs}  # type: ignore[dict-item]
     for label, toolchain in plan.toolchains.items():
-        steps.setdefault(label, {})["environment"] = _digest(toolchain.to_json())
+        mine = steps.setdefault(label, {})
+        mine["environment"] = _digest(toolchain.to_json())
+        mine["interpreter"] = machine.minor(toolchain.interpreter, platform.python)
     wanted = {path for target in plan.targets.values() for path in target.sources}
     rules = {path for target in plan.targets.values() for path in target.rule_bzl}
     wanted |= {path for path in rules if not path.startswith(PRELUDE)}
@@ -81,7 +88,12 @@ def _record(
         "attributes": target.attrs,
         "inputs": [[path, modes[path], digests[path]] for path in sorted(target.sources)],
         "toolchains": {label: known[label].key for label in target.toolchains},
-        "platform": {"os": platform.os, "arch": platform.arch, "python": platform.python},
+        "platform": {
+            "os": platform.os,
+            "arch": platform.arch,
+            "python": platform.python,
+            "environment": _ENVIRONMENT,
+        },
         "environment": target.environment,
         "config": target.config,
         "dependencies": {label: known[label].key for label in target.deps},
@@ -92,6 +104,9 @@ def _record(
         },
     }
     return Record(KIND, VERSION, parts)
+
+
+_ENVIRONMENT: Part = dict(ENVIRONMENT)
 
 
 def _digest(value: object) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
@@ -211,6 +211,11 @@ class Target:
         }
 
 
+def programs_of(actions: Iterable[Action]) -> list[str]:
+    """The names of system programs that some actions start; those of other rules are not known by name."""
+    return sorted({a.argv[0] for a in actions if a.category.startswith("cxx_") and a.argv})
+
+
 @dataclass(frozen=True)
 class Plan:
     """Targets by label with everything they need, in an order where dependencies come first; so do actions.
@@ -231,6 +236,11 @@ class Plan:
             widest = max(below, key=len)
             found[label] = widest if all(one <= widest for one in below) else frozenset().union(*below)
         return found
+
+    @cached_property
+    def programs(self) -> frozenset[str]:
+        """The programs of the system that its C and C++ actions start, by the name they are called by."""
+        return frozenset(programs_of(self.actions))
 
     def to_json(self) -> dict[str, JSON]:
         return {

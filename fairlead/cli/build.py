@@ -84,7 +84,7 @@ def _keep(
         sources |= {path for action in plan.actions for path in action.sources}
         sources |= {toolchain.lock for toolchain in plan.toolchains.values()}
         used = {label for action in plan.actions for label in action.toolchains}
-        interpreters = {plan.toolchains[label].interpreter for label in used}
+        interpreters = {plan.toolchains[label].interpreter for label in used} | plan.programs
         done = finished.Finished(report.outputs, report.ran + report.cached)
         stand = placed(here.root, report.placed, store)
         with contextlib.suppress(UsageError):  # an interpreter is not there that a test would need

@@ -202,11 +202,11 @@ def test_golden_keys(tmp_path: Path) -> None:
     )
     tree = DiskTree(tmp_path)
     records = target_records(evaluate(tree, ["//..."]), tree, LINUX)
-    assert (KIND, VERSION) == ("target", 1)
+    assert (KIND, VERSION) == ("target", 2)
     assert {label: record.key for label, record in records.items()} == GOLDEN
 
 
 GOLDEN = {
-    "//:a": "f0513a5920fe849cdb204fd4781ab36a2aab5442acb0f143dcb8438e71f8f40f",
-    "//:b": "551ccb1c5db84a9beb557b0da71bd9294ca16a5e338d458ee4a1cb87cbb3444e",
+    "//:a": "9b55cfbfa7dafd3c727160128901a47abc8c64b4806078cfaf43700440b70476",
+    "//:b": "81b73427165717b4a17f391b1eb5bf2b16e556978a69ebd50da94740f020f8e4",
 }

@@ -11,6 +11,7 @@ import pytest
 from fairlead.build.engine import BuildReport, Engine, Event, TestReport
 from fairlead.build.evaluate import evaluate
 from fairlead.build.plan import Plan
+from fairlead.build.sandbox import Requested
 from fairlead.build.tree import DiskTree
 from fairlead.errors import FairleadError, UsageError
 from fairlead.store import Store
@@ -20,7 +21,10 @@ from tests.build.project import write
 class Yard:
     """A project and its store. `ran` are the actions and tests that ran in the last call."""
 
-    def __init__(self, folder: Path, files: Mapping[str, str | bytes]) -> None:
+    def __init__(
+        self, folder: Path, files: Mapping[str, str | bytes], *, sandbox: Requested = "auto"
+    ) -> None:
+        self.sandbox = sandbox
         self.root = write(folder / "project", files)
         self.store = Store.open(folder / "store")
         self.ran: list[str] = []
@@ -43,7 +47,16 @@ class Yard:
                 self.ran.append(seen.label)
 
         tree = DiskTree(self.root)
-        return Engine(self.store, self.root, tree, plan, jobs=2, on_event=event, download_hosts=hosts)
+        return Engine(
+            self.store,
+            self.root,
+            tree,
+            plan,
+            sandbox=self.sandbox,
+            jobs=2,
+            on_event=event,
+            download_hosts=hosts,
+        )
 
     def build(self, *patterns: str, hosts: Sequence[str] | None = None) -> BuildReport:
         plan = self.plan(*patterns)
