@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from fairlead.build import machine
 from fairlead.build.loader import PRELUDE, prelude_file
-from fairlead.build.stage import ENVIRONMENT
 from fairlead.build.plan import Plan, Target
+from fairlead.build.stage import ENVIRONMENT
 from fairlead.build.tree import Tree
 from fairlead.errors import UsageError
 from fairlead.store import digest
