@@ -14,6 +14,8 @@ from __future__ import annotations
 import marshal
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from fairlead.build import materialise
 from fairlead.build.plans import DAMAGED, parts
@@ -22,6 +24,8 @@ from fairlead.errors import UsageError
 from fairlead.store import Store
 
 NAMESPACE = "finished"
+_MANY = 500
+"""Changes that are kept beside a build rather than with it: a row of the store is to stay small."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def find(store: Store, tree: DiskTree, plan: str) -> Finished | None:
     if row is None:
         return None
     try:
-        kept = parts(store, row.decode())
+        kept = _kept(store, row)
         same = (
             kept["plan"] == plan
             and tree.digests(kept["digests"]) == kept["digests"]
@@ -62,7 +66,7 @@ def keep(
     placed: Mapping[str, tuple[list[str] | None, str]],
     interpreters: Collection[str],
     done: Finished,
-) -> None:
+) -> bytes:
     """Keep a build that has ended well. `sources` are all that its keys were made of; `placed` tells the
     state of each output (`materialise.state`) with the names that were looked at. `interpreters` are those
     that its actions may have run by, as toolchains ask for them."""
@@ -75,7 +79,43 @@ def keep(
         "outputs": dict(done.outputs),
         "actions": done.actions,
     }
-    store.results.put(NAMESPACE, str(tree.root), store.blobs.put(marshal.dumps(value)).encode())
+    row = store.blobs.put(marshal.dumps(value)).encode()
+    store.results.put(NAMESPACE, str(tree.root), row)
+    return row
+
+
+def row(store: Store, root: Path) -> bytes | None:
+    """What the store says of the last build below `root`, as bytes to compare: `keep` and `amend` give it."""
+    return store.results.get(NAMESPACE, str(root))
+
+
+def amend(
+    store: Store,
+    root: Path,
+    before: bytes,
+    sources: Mapping[str, tuple[str, str]],
+    placed: Mapping[str, tuple[list[str] | None, str]],
+) -> bytes | None:
+    """Keep a build that differs from the last one, whose row is `before`, in a few sources (path -> mode and
+    SHA-256) and outputs. None if there are so many that it is better to `keep` all."""
+    more: dict[str, Any] = marshal.loads(before[64:]) if len(before) > 64 else {"sources": {}, "placed": {}}
+    more = {"sources": {**more["sources"], **sources}, "placed": {**more["placed"], **placed}}
+    if len(more["sources"]) + len(more["placed"]) > _MANY:
+        return None
+    after = before[:64] + marshal.dumps(more)
+    store.results.put(NAMESPACE, str(root), after)
+    return after
+
+
+def _kept(store: Store, row: bytes) -> Any:
+    """A build as it was kept, with what was amended since."""
+    kept = parts(store, row[:64].decode())
+    if len(row) > 64:
+        more = marshal.loads(row[64:])
+        kept["placed"].update(more["placed"])
+        for path, (mode, name) in more["sources"].items():
+            kept["modes"][path], kept["digests"][path] = mode, name
+    return kept
 
 
 def _versions(interpreters: Iterable[str]) -> dict[str, str]:

@@ -12,12 +12,12 @@ from __future__ import annotations
 import json
 import platform as host
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fairlead.build import machine
 from fairlead.build.loader import PRELUDE, prelude_file
-from fairlead.build.plan import Plan, Target
+from fairlead.build.plan import Action, Plan, Target
 from fairlead.build.stage import ENVIRONMENT
 from fairlead.build.tree import Tree
 from fairlead.errors import UsageError
@@ -51,43 +51,53 @@ def target_records(plan: Plan, tree: Tree, platform: Platform) -> dict[str, Reco
 
     `tree` is the tree that the plan was evaluated from, on disk or in git: the records are equal.
     """
-    steps: dict[str, dict[str, Part]] = {}
+    owned: dict[str, list[Action]] = {}
     for action in plan.actions:
-        mine = steps.setdefault(action.owner, {})
-        mine[action.outputs[0]] = _digest(action.to_json())
-        if programs := machine.programs((action,)):
-            mine["programs"] = {**mine.get("programs", {}), **programs}  # type: ignore[dict-item]
-    for label, toolchain in plan.toolchains.items():
-        mine = steps.setdefault(label, {})
-        mine["environment"] = _digest(toolchain.to_json())
-        mine["interpreter"] = machine.minor(toolchain.interpreter, platform.python)
+        owned.setdefault(action.owner, []).append(action)
     wanted = {path for target in plan.targets.values() for path in target.sources}
     rules = {path for target in plan.targets.values() for path in target.rule_bzl}
     wanted |= {path for path in rules if not path.startswith(PRELUDE)}
     digests = tree.digests(sorted(wanted))
-    digests.update((path, _prelude_digest(path)) for path in rules if path.startswith(PRELUDE))
-    modes = {path: tree.mode(path) for path in wanted}
+    identities = {path: (tree.mode(path), name) for path, name in digests.items()}
+    identities |= prelude_identities(plan)
     records: dict[str, Record] = {}
+    keys: dict[str, str] = {}
     for label, target in plan.targets.items():
-        records[label] = _record(target, steps.get(label, {}), digests, modes, platform, records)
+        found = target_record(target, plan, owned.get(label, []), identities, platform, keys)
+        records[label], keys[label] = found, found.key
     return records
 
 
-def _record(
+def prelude_identities(plan: Plan) -> dict[str, tuple[str, str]]:
+    """No mode, and the digest, of the prelude's files that define the rules of a plan's targets."""
+    rules = {path for target in plan.targets.values() for path in target.rule_bzl}
+    return {path: ("", _prelude_digest(path)) for path in rules if path.startswith(PRELUDE)}
+
+
+def target_record(
     target: Target,
-    steps: Mapping[str, Part],
-    digests: Mapping[str, str],
-    modes: Mapping[str, str],
+    plan: Plan,
+    owned: Sequence[Action],
+    identities: Mapping[str, tuple[str, str]],
     platform: Platform,
-    known: Mapping[str, Record],
+    keys: Mapping[str, str],
 ) -> Record:
+    """The record of one target. `owned` are its actions, `identities` the mode and SHA-256 of each file that
+    it or its rule has, `keys` those of what it depends on."""
+    steps: dict[str, Part] = {action.outputs[0]: _digest(action.to_json()) for action in owned}
+    if target.label in plan.toolchains:
+        toolchain = plan.toolchains[target.label]
+        steps["environment"] = _digest(toolchain.to_json())
+        steps["interpreter"] = machine.minor(toolchain.interpreter, platform.python)
+    if programs := machine.programs(owned):
+        steps["programs"] = programs
     parts: dict[str, Part] = {
         "label": target.label,
         "configuration": None,  # there is one, until there is select()
-        "rule": {"name": target.rule, "files": [[path, digests[path]] for path in sorted(target.rule_bzl)]},
+        "rule": {"name": target.rule, "files": [[p, identities[p][1]] for p in sorted(target.rule_bzl)]},
         "attributes": target.attrs,
-        "inputs": [[path, modes[path], digests[path]] for path in sorted(target.sources)],
-        "toolchains": {label: known[label].key for label in target.toolchains},
+        "inputs": [[path, *identities[path]] for path in sorted(target.sources)],
+        "toolchains": {label: keys[label] for label in target.toolchains},
         "platform": {
             "os": platform.os,
             "arch": platform.arch,
@@ -96,7 +106,7 @@ def _record(
         },
         "environment": target.environment,
         "config": target.config,
-        "dependencies": {label: known[label].key for label in target.deps},
+        "dependencies": {label: keys[label] for label in target.deps},
         "steps": {
             **steps,
             **({} if target.run is None else {"run": _digest([list(target.run), list(target.run_inputs)])}),

@@ -148,6 +148,10 @@ class LinkedTree(ABC):
             raise UsageError(f"there is no file {path}", where=path)
         return found[0]
 
+    def real(self, path: str) -> str:
+        """Where the file lies that stands at `path`, links followed; `UsageError` if there is none."""
+        return self._file(path)
+
     def read(self, path: str) -> bytes:
         return self._read(self._file(path))
 

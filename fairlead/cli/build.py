@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from fairlead.cli import project, terminal, watch
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
+    from fairlead.build.daemon.state import State
     from fairlead.build.engine import BuildReport
     from fairlead.build.plan import Plan
     from fairlead.build.tree import DiskTree
@@ -39,32 +41,72 @@ def run(args: argparse.Namespace) -> int:
     store = here.store()
     tree = here.disk(store)
     started = time.monotonic()
-    done, ran = None if args.events else _known(args, here, store, tree), 0
-    if done is None:
-        plan = here.plan(tree, args.patterns, store)
-        engine = project.engine(args, here, store, tree, plan)
-        with watch.watched(args, here, "build", engine) as journal:
-            report = engine.build(plan.requested)
-            journal.end(0, ran=report.ran, known=report.cached)
-        done, ran = finished.Finished(report.outputs, report.cached), report.ran
-        _keep(args, here, store, tree, plan, report)
+    shown: dict[str, str] = {}
+    live = here.live()
+    if live is not None and live.files is not None and live.store is store and not args.events:
+        done, ran, shown = _by_graph(args, here, live, tree)
+    else:
+        known = None if args.events else _known(args, here, store, tree)
+        done, ran = (known, 0) if known is not None else _built(args, here, store, tree)
     seconds = time.monotonic() - started
     if watch.quiet(args):
         return 0
     if args.json:
         document = {
             "schema": "fairlead.build/1",
-            "targets": {label: list(paths) for label, paths in done.outputs.items()},
-            "actions": {"ran": ran, "known": done.actions},
+            "targets": None,
+            "actions": {"ran": ran, "known": done.actions - ran},
             "seconds": round(seconds, 3),
         }
-        print(json.dumps(document, indent=2))
+        if "json" not in shown:
+            targets = {label: list(paths) for label, paths in done.outputs.items()}
+            shown["json"] = json.dumps(targets, indent=2).replace("\n", "\n  ")
+        print(json.dumps(document, indent=2).replace("null", shown["json"], 1))
         return 0
-    for label, paths in done.outputs.items():
-        for path in paths:
-            terminal.say(f"{label}  {path}")
-    terminal.say(summary(len(done.outputs), ran, done.actions, seconds))
+    if "text" not in shown:
+        rows = [f"{label}  {path}\n" for label, paths in done.outputs.items() for path in paths]
+        shown["text"] = "".join(terminal.tame(row) for row in rows)
+    sys.stdout.write(shown["text"])
+    terminal.say(summary(len(done.outputs), ran, done.actions - ran, seconds))
     return 0
+
+
+def _built(args: argparse.Namespace, here: Project, store: Store, tree: DiskTree) -> tuple[Finished, int]:
+    """Build what is asked for; the report, and how many actions ran."""
+    plan = here.plan(tree, args.patterns, store)
+    engine = project.engine(args, here, store, tree, plan)
+    with watch.watched(args, here, "build", engine) as journal:
+        report = engine.build(plan.requested)
+        journal.end(0, ran=report.ran, known=report.cached)
+    _keep(args, here, store, tree, plan, report)
+    return Finished(report.outputs, report.ran + report.cached), report.ran
+
+
+def _by_graph(
+    args: argparse.Namespace, here: Project, live: State, tree: DiskTree
+) -> tuple[Finished, int, dict[str, str]]:
+    """The same by what the daemon keeps; also what was printed of such a report, if it was."""
+    asked, level = [here.package, *args.patterns], project.sandbox_level(args, here)
+    jobs = project.jobs(args, here)
+    graph = live.graph(tree, asked, level)
+    if graph is None:
+        known = _known(args, here, live.store, tree)
+        if known is not None:
+            live.unread = tuple(asked), level, known
+            return known, 0, {}
+        here.plan(tree, args.patterns, live.store)
+        graph = live.graph(tree, asked, level, create=True)
+        if graph is None:  # such as a plan whose evaluation prints something
+            return *_built(args, here, live.store, tree), {}
+    if graph.done is not None and graph.idle(finished.row(live.store, here.root)):
+        return graph.done, 0, graph.shown
+    engine = live.engine(tree, asked, level, graph, jobs)
+    engine.on_event = (lambda _: None) if args.json else project.show
+    with watch.watched(args, here, "build", engine) as journal:
+        report = engine.build(graph.plan.requested)
+        journal.end(0, ran=report.ran, known=report.cached)
+    assert graph.done is not None
+    return graph.done, report.ran, graph.shown
 
 
 def _known(args: argparse.Namespace, here: Project, store: Store, tree: DiskTree) -> Finished | None:

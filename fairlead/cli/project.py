@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fairlead import config
+from fairlead.build import daemon
 from fairlead.errors import MachineryError, UsageError
 from fairlead.store import Store
 
 if TYPE_CHECKING:
+    from fairlead.build.daemon.state import State
     from fairlead.build.engine import Engine, Event
     from fairlead.build.plan import Plan
     from fairlead.build.query.graph import DeclaredGraph
@@ -59,8 +61,12 @@ class Project:
     def store(self) -> Store:
         """The store of build results: `store.dir`, else fairlead-out/store."""
         chosen = self.settings.text("store.dir")
+        place = Path(chosen).expanduser() if chosen else self.root / "fairlead-out/store"
+        live = self.live()
+        if live is not None and live.store.root == place and place.is_dir():
+            return live.store
         if chosen:
-            return Store.open(Path(chosen).expanduser())
+            return Store.open(place)
         out = self.root / "fairlead-out"
         if not out.exists():
             from fairlead.store import atomic
@@ -68,10 +74,22 @@ class Project:
             atomic.write(out / ".gitignore", b"*\n")
         return Store.open(out / "store")
 
+    def live(self) -> State | None:
+        """What is kept of the project in this process, if that is its daemon."""
+        live = daemon.current
+        if live is None or live.root != self.root:
+            return None
+        if self.settings.text("build.daemon") == "off":
+            live.retired = True
+        return live
+
     def disk(self, store: Store | None = None) -> DiskTree:
         """The files as they are now; what the store knows of them is not read again."""
         from fairlead.build.tree import DiskTree
 
+        live = self.live()
+        if live is not None and (store is None or store is live.store):
+            return live.tree()
         return DiskTree(self.root, None if store is None else store.results)
 
     def commit(self, name: str, store: Store) -> Tree:
@@ -94,16 +112,24 @@ class Project:
         if store is None or not isinstance(tree, DiskTree):
             return self._evaluate(tree, patterns, _warn, store)
         plans, asked = Plans(store), [self.package, *patterns]
-        found = plans.find(tree, asked)
-        if found is None:
+
+        def evaluate() -> tuple[Plan, bool]:
             printed: list[str] = []
 
             def show(text: str) -> None:
                 printed.append(text)
                 _warn(text)
 
-            found = self._evaluate(tree, patterns, show, store)
-            if not printed:
+            made = self._evaluate(tree, patterns, show, store)
+            return made, not printed
+
+        live = self.live()
+        if live is not None and store is live.store:
+            return live.plan(tree, asked, evaluate)
+        found = plans.find(tree, asked)
+        if found is None:
+            found, keep = evaluate()
+            if keep:
                 plans.keep(tree, asked, found)
         return found
 
@@ -153,6 +179,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that build, test and run share."""
     parser.add_argument("--jobs", type=int, default=None, help="how many actions and tests run at once")
     parser.add_argument("--sandbox", choices=LEVELS, default=None, help="how programs are kept apart")
+    parser.add_argument("--no-daemon", action="store_true", help="do it in this process, from what is stored")
 
 
 def sandbox_level(args: argparse.Namespace, project: Project) -> Requested:

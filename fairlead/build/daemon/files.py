@@ -24,8 +24,9 @@ from fairlead.build.tree import FOLDER, NEVER, REPOSITORY, DiskTree
 from fairlead.errors import MachineryError
 from fairlead.store.results import Results
 
-Change: TypeAlias = tuple[Literal["folder", "file"], str]
-"""A folder whose names or modes differ, or a path where a file or a link differs."""
+Change: TypeAlias = tuple[Literal["folder", "file", "output"], str]
+"""A folder whose names or modes differ, a path where a file or a link differs, or one of outputs at or below
+which something has happened."""
 
 OUT = "fairlead-out"
 _MANY = 50_000
@@ -40,7 +41,6 @@ class Files:
         self.age = 0
         self.changes: list[Change] = []
         self.stands = True
-        self.touched: set[str] = set()
         self._results = results
         self._identity = _identity(root)
         self._disk = DiskTree(root, results)
@@ -126,21 +126,22 @@ class Files:
         self._watcher.add("")
         self._disk = DiskTree(self.root, self._results)
         self._folders, self._links, self._digests = {}, {}, {}
-        self.changes, self.touched = [], set()
+        self.changes = []
 
     def watch(self, folder: str) -> bool:
-        """Hear of what happens in a folder of outputs: `touched` then names it. Whether it is there."""
+        """Hear of what happens in a folder of outputs; whether it is there."""
         return self._watcher.add(folder)
 
     def _apply(self, found: Changes) -> None:
         listings: dict[str, None] = {}
         files: dict[str, None] = {}
         gone: set[str] = set()
+        outputs: dict[str, None] = {}
         for folder, names in found.folders.items():
             prefix = f"{folder}/" if folder else ""
             if folder == OUT or folder.startswith(OUT + "/"):
                 for name, mask in names.items():
-                    self.touched.add(prefix + name if name else folder)
+                    outputs[prefix + name if name else folder] = None
                     if mask & (watcher.IGNORED | watcher.MOVE_SELF):
                         gone.add(folder)
                     elif mask & watcher.IS_FOLDER and mask & watcher.LISTING & ~watcher.ATTRIB:
@@ -169,6 +170,7 @@ class Files:
             self._look_at_folder(folder)
         for path in files:
             self._look_at_file(path)
+        self.changes += [("output", path) for path in outputs]
 
     def _drop(self, path: str) -> None:
         """A folder is not the one that it was: forget it with all that lies in it."""
@@ -179,8 +181,6 @@ class Files:
             self.changes.append(("folder", known))
             for name in old:
                 self._forget_file(f"{known}/{name}")
-        if path in self.touched or path.startswith(OUT):
-            self.touched.add(path)
 
     def _forget_file(self, path: str) -> None:
         known = path in self._digests or path in self._links

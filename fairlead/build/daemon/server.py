@@ -262,7 +262,6 @@ class Server:
             self._current = None
             self._count += 1
             job.close()
-        crashpoint.here(BEFORE_CODE)
         if code not in (0, 1, 2):
             self.state.forget()
         job.say(f"code {code}")
@@ -296,6 +295,7 @@ class Server:
                 sys.stderr.flush()
             except (BrokenPipeError, ValueError):
                 pass
+            crashpoint.here(BEFORE_CODE)
             return code
 
 

@@ -9,15 +9,22 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fairlead.build import machine, toolchain
 from fairlead.build.daemon import watcher
 from fairlead.build.daemon.files import OUT, Files
+from fairlead.build.daemon.graph import Graph
+from fairlead.build.daemon.rebuild import Rebuilder
+from fairlead.build.finished import Finished
 from fairlead.build.plan import Plan
 from fairlead.build.plans import Plans
+from fairlead.build.sandbox import Requested
 from fairlead.build.tree import DiskTree
+from fairlead.errors import FairleadError, UsageError
 from fairlead.store import Store
 
 _REQUESTS = 8
@@ -46,13 +53,16 @@ class Asked:
 @dataclass
 class Request:
     """What is known of one list of patterns: `name` and `plan` hold while `asked` does. Files have been
-    looked at up to `seen` of their changes, in `age`."""
+    looked at up to `seen` of their changes, in `age`. `graphs` are those of the plan by sandbox level, `past`
+    those of the plan before."""
 
     name: str
     plan: Plan
     asked: Asked
     age: int
     seen: int
+    graphs: dict[str, Graph] = field(default_factory=dict)
+    past: dict[str, Graph] = field(default_factory=dict)
 
     def holds(self, files: Files) -> bool:
         """Whether evaluating it again would give the same."""
@@ -61,13 +71,16 @@ class Request:
 
 @dataclass
 class State:
-    """What is kept of a project. `files` is None where nothing tells of changes."""
+    """What is kept of a project. `files` is None where nothing tells of changes. `unread` is a request that
+    the store has answered, and whose graph is still to be read from it."""
 
     root: Path
     store: Store
     files: Files | None = None
     retired: bool = False
     requests: dict[tuple[str, ...], Request] = field(default_factory=dict)
+    unread: tuple[tuple[str, ...], Requested, Finished] | None = None
+    _interpreters: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._results = _identity(self.store.results.path)
@@ -106,11 +119,30 @@ class State:
                 if not self.files.stands:  # another folder has the project's name now
                     self.retired = True
                     self._give_up()
+        self._look_at_interpreters()
         try:
             yield
         except watcher.Full:
             self._give_up()
             raise
+
+    def _look_at_interpreters(self) -> None:
+        """An interpreter that a toolchain names may be another one than at the last command: what was made by
+        it is then to be looked up again. A script in its place may choose anew each time."""
+        asked = {chain.interpreter for r in self.requests.values() for chain in r.plan.toolchains.values()}
+        asked.update(name for r in self.requests.values() for name in r.plan.programs)
+        found: dict[str, object] = {request: _program(request) for request in asked - {""}}
+        unknown = toolchain.interpreter.cache_info().currsize > len(found) + 1  # asked for by other plans
+        if found != self._interpreters or None in found.values() or unknown:
+            self._interpreters = found
+            toolchain.interpreter.cache_clear()
+            versions = {request: _version(request) for request in found}
+            for request in self.requests.values():
+                for graph in request.graphs.values():
+                    if graph.versions != versions:
+                        graph.versions = versions
+                        graph.reset()
+                        graph.done = None
 
     def _give_up(self) -> None:
         """Watch nothing from now on: there are more folders than the system lets us watch."""
@@ -122,6 +154,7 @@ class State:
     def forget(self) -> None:
         """Keep nothing of what was learnt: a command may have left it half changed."""
         self.requests.clear()
+        self.unread = None
         if self.files is not None:
             self.files.end()
             self.files = None
@@ -133,7 +166,30 @@ class State:
 
     def tidy(self, asked: Callable[[], bool]) -> None:
         """Do what can wait until nobody does; `asked` says when somebody waits again."""
-        gc.collect(0)
+        if self.files is None:
+            return
+        with contextlib.suppress(FairleadError, watcher.Full):
+            if self.unread is not None:
+                self._read(*self.unread, asked)
+            for request in self.requests.values():
+                for graph in request.graphs.values():
+                    if graph.done is not None and not graph.heard and not asked():
+                        graph.hear(self.files)
+                        gc.collect()
+                        gc.freeze()  # it stays: no look at it by the collector finds anything
+
+    def _read(
+        self, key: tuple[str, ...], level: Requested, done: Finished, asked: Callable[[], bool]
+    ) -> None:
+        """Learn from the store what the last build has made, as long as nobody waits."""
+        tree = self.tree()
+        graph = self.graph(tree, key, level, create=True)
+        if graph is None:
+            self.unread = None
+            return
+        self.engine(tree, key, level, graph, 1).warm(done, asked)
+        if not asked():
+            self.unread = None
 
     def end(self) -> None:
         """The process ends."""
@@ -166,24 +222,81 @@ class State:
     def request(self, tree: DiskTree, patterns: Sequence[str]) -> Request | None:
         """What is known of `patterns` and holds; None if it must be evaluated."""
         key = tuple(patterns)
-        found, files = self.requests.pop(key, None), self.files
+        found, files = self.requests.get(key), self.files
         if found is not None and files is not None and found.holds(files):
             found.seen = len(files.changes)
-            self.requests[key] = found
+            self.requests[key] = self.requests.pop(key)
             return found
         kept = Plans(self.store).kept(tree, patterns)
         return None if kept is None else self._keep(key, kept.name, kept.plan, Asked(*kept.asked))
+
+    def graph(
+        self, tree: DiskTree, patterns: Sequence[str], level: Requested, *, create: bool = False
+    ) -> Graph | None:
+        """What is known of a build of `patterns`, up to date with the files; None if there is nothing, or
+        with `create`, if nothing can be kept. UsageError if a source has gone."""
+        files, key = self.files, tuple(patterns)
+        if files is None:
+            return None
+        known = self.requests.get(key)
+        if not create and (known is None or level not in {**known.graphs, **known.past}):
+            return None
+        request = self.request(tree, patterns)
+        if request is None or key not in self.requests:
+            return None
+        graph = request.graphs.get(level)
+        if graph is None:
+            graph = Graph(self.root, request.plan, files.age, len(files.changes))
+            past = request.past.pop(level, None)
+            if past is not None:
+                graph.adopt(past)
+            request.graphs[level] = graph
+        graph.refresh(files, tree)
+        return graph
+
+    def engine(
+        self, tree: DiskTree, patterns: Sequence[str], level: Requested, graph: Graph, jobs: int
+    ) -> Rebuilder:
+        """What builds the graph of `patterns`."""
+        name = f"{self.requests[tuple(patterns)].name} {level}"
+        return Rebuilder(self.store, self.root, tree, graph, name, sandbox=level, jobs=jobs)
 
     def _keep(self, key: tuple[str, ...], name: str, plan: Plan, asked: Asked) -> Request:
         files = self.files
         found = Request(name, plan, asked, 0 if files is None else files.age, 0)
         if files is not None:
             found.seen = len(files.changes)
+            before = self.requests.pop(key, None)
+            if before is not None:
+                found.past = {**before.past, **before.graphs}
             if all(files.knows(folder) for folder in asked.folders):
                 self.requests[key] = found
                 while len(self.requests) > _REQUESTS:
                     del self.requests[next(iter(self.requests))]
         return found
+
+
+def _program(request: str) -> object:
+    """What a command name stands for, to be compared; None if that cannot be told from outside."""
+    if not request.startswith("python3"):
+        return machine.program(request)
+    path = shutil.which(request)
+    if path is None:
+        return ""
+    try:
+        with open(path, "rb") as file:
+            seen = os.fstat(file.fileno())
+            native = file.read(4) == b"\x7fELF"
+    except OSError:
+        return None
+    return (path, seen.st_ino, seen.st_size, seen.st_mtime_ns) if native else None
+
+
+def _version(request: str) -> str:
+    try:
+        return machine.version(request)
+    except UsageError:
+        return ""
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -154,6 +154,14 @@ class Watcher:
                         self._numbers.pop(path, None)
 
 
+def limit() -> int:
+    """How many folders one user may watch, all programs together."""
+    try:
+        return int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
+    except (OSError, ValueError):
+        return 8192
+
+
 def works(root: Path, scratch: Path) -> bool:
     """Whether changes below `root` are told: by the kind of its file system, and by a trial in `scratch`, a
     folder below it."""
