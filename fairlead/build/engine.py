@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fairlead.build import depfile, execute, finished, manifest, passes, sandbox, testing, toolchain
-from fairlead.build.cases import Case
+from fairlead.build.cases import Case, runs_pytest
+from fairlead.build.coverage import Coverage
 from fairlead.build.distributions import Installed
 from fairlead.build.execute import Cache, Executor, Result
 from fairlead.build.key import Platform, target_records
@@ -34,6 +35,7 @@ from fairlead.build.passes import Given
 from fairlead.build.plan import Action, Plan
 from fairlead.build.pool import run_all
 from fairlead.build.record import entered
+from fairlead.build.record.layout import Layout
 from fairlead.build.snapshot import Snapshot
 from fairlead.build.sources import Sources
 from fairlead.build.stage import ENVIRONMENT, PROJECT, Environment
@@ -149,12 +151,14 @@ class Engine:
         self.verdicts = Verdicts(store)
         self.passes = passes.Passes(store)
         self.record: Recorded = "none"
+        self.coverage: Coverage | None = None
         self._scratch = store.root / "scratch"
         self._cancel = threading.Event()
         self._environment_lock = threading.Lock()
         self._environments: dict[str, Environment] = {}
         self._distributions: dict[str, Installed] = {}
         self._given: dict[str, Given] = {}
+        self._measured: dict[str, Coverage] = {}
         self._maker = {path: action for action in plan.actions for path in action.outputs}
 
     # -- questions
@@ -232,6 +236,7 @@ class Engine:
             tests = self.tests(labels)
             self.on_event(Event("expect", "tests", count=len(tests)))
             self._given = self._ask_ahead(tests, work)
+            self._prepare_coverage(tests)
             for label in tests:
                 key = self.store.put_record(records[label])
                 found = self._passed(label, key) if reuse else None
@@ -283,9 +288,19 @@ class Engine:
             keys = asked if self._views else itertools.chain(keys, asked)
         for key in keys:
             known = self.verdicts.get(label, key, enforced=self._least(), interpreters=found)
-            if known is not None:
+            if known is not None and (
+                label not in self._measured or self._measured[label].recall(label, key)
+            ):
                 return known
         return None
+
+    def _prepare_coverage(self, labels: Iterable[str]) -> None:
+        for label in labels:
+            spec = self.plan.targets[label].test
+            if self.coverage is not None and spec is not None and runs_pytest(spec):
+                self._measured[label] = self.coverage
+                for name, environment in self._toolchains(spec.toolchains).items():
+                    self.coverage.prepare(label, environment, self.plan.toolchains[name].lock, spec.argv)
 
     @functools.cached_property
     def _snapshot(self) -> Snapshot:
@@ -371,12 +386,17 @@ class Engine:
                 cancel=self._cancel,
                 view=view if label in viewed else None,
                 on_case=lambda case: self.on_event(Event("case", "", label, case.seconds, case=case)),
+                coverage=self._measured.get(label),
+                layout=Layout.of(self.plan, label) if label in self._measured else None,
             )
             return run(record=True) if label in viewed else self._recorded(run)
 
         def done(label: str, ran: Ran) -> None:
             result = self._kept(label, ran) if label in viewed else ran.result
             self.verdicts.put(result, self._interpreters(label))
+            if ran.measured is not None:
+                passed = result.outcome == "pass"
+                self._measured[label].keep(label, result.key, ran.measured, passed=passed)
             results[label] = result
             self._tell("test", label, result)
 

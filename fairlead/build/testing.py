@@ -16,11 +16,13 @@ from typing import Literal, TypeAlias
 
 from fairlead.build import sandbox
 from fairlead.build.cases import Case, runs_pytest, watch
+from fairlead.build.coverage import Coverage, Piece
 from fairlead.build.execute import ended
 from fairlead.build.manifest import Manifest
 from fairlead.build.plan import TestSpec
 from fairlead.build.record import entered
 from fairlead.build.record.asked import Asked
+from fairlead.build.record.layout import Layout
 from fairlead.build.record.runs import RecordedRun, Runs
 from fairlead.build.sources import Sources
 from fairlead.build.stage import Environment, Stage, keep_log, keep_report
@@ -130,12 +132,14 @@ class Verdicts:
 @dataclass(frozen=True)
 class Ran:
     """A run: its result, and what it asked for (paths of the project), None if nobody listened; `outside` has
-    the same of each toolchain's environment, by label. `noted` is the account of what was entered."""
+    the same of each toolchain's environment, by label. `noted` is the account of what was entered,
+    `measured` that of coverage."""
 
     result: TestResult
     asked: Asked | None = None
     outside: Mapping[str, Asked] = field(default_factory=dict)
     noted: bytes = b""
+    measured: Piece | None = None
 
 
 def run(
@@ -153,10 +157,13 @@ def run(
     record: bool = False,
     view: Path | None = None,
     on_case: Callable[[Case], None] = lambda _: None,
+    coverage: Coverage | None = None,
+    layout: Layout | None = None,
 ) -> Ran:
     """Run one test now, in the view of the project if there is one. A test that cannot be started is an
     "error" result; a full disk is a MachineryError. With `record` the answer says what the test asked, and
-    `missing` can look at that later. `on_case` hears of each case of pytest as it ends."""
+    `missing` can look at that later. `on_case` hears of each case of pytest as it ends. With
+    `coverage` it is measured; `layout` says where its files come from."""
     stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (REPORT,), environments, view)
     try:
         for path in spec.sources if view is None else ():
@@ -169,7 +176,7 @@ def run(
             entered.place(stage.project / ENTERED)
         stream = None
         if runs_pytest(spec):
-            more, stream = watch(stage, on_case)
+            more, stream = watch(stage, on_case, None if coverage is None else coverage.given(stage))
             env |= more
         look = None if stream is None else stream.look
         done = stage.run(spec.argv, env, seconds=spec.timeout, cancel=cancel, record=record, on_tick=look)
@@ -177,6 +184,7 @@ def run(
             stream.look()
         log = keep_log(store.blobs, stage.log)
         cases = keep_report(store.blobs, stage.project / REPORT)
+        measured = None if coverage is None or layout is None else coverage.measured(stage, layout)
         if done.code != 0:
             stage.check_disk(done)
         stage.check_inputs()
@@ -195,7 +203,7 @@ def run(
     outcome: Outcome = "timeout" if done.timed_out else "pass" if done.code == 0 else "fail"
     detail = "" if outcome == "pass" else ended(done)
     result = TestResult(label, key, outcome, False, done.seconds, log, enforced, detail, cases)
-    return Ran(result, asked, outside, noted)
+    return Ran(result, asked, outside, noted, measured)
 
 
 def debug(

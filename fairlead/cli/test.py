@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairlead.cli import pattern, project, terminal, undeclared, watch
+from fairlead.cli import covered, pattern, project, terminal, undeclared, watch
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-test-cache", action="store_true", help="run tests although they have passed")
     parser.add_argument("--runs", type=int, default=None, metavar="N", help="run each test N times")
     parser.add_argument("--junit", metavar="FILE", default=None, help="write the results as JUnit XML")
+    covered.add_options(parser)
     parser.add_argument("--pdb", action="store_true", help="run one pytest target under its debugger")
     parser.add_argument("--rev", metavar="COMMIT", default=None, help="test the files of this commit")
     parser.add_argument(
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     plan = pattern.understand(here, tree, args.patterns).plan(here, tree)
     engine = project.engine(args, here, store, tree, plan)
     engine.record = "none" if args.runs and args.record == "failed" else args.record
+    coverage = covered.begin(args, engine)
     if args.pdb:
         return debug(engine, plan.requested)
     named = [word for word in args.patterns if not word.endswith((":", "...", "/"))]
@@ -83,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
                 terminal.note(f"run {number + 1} of {args.runs}")
             reports.append(engine.test(plan.requested, reuse=not args.no_test_cache and not args.runs))
         code = exit_of(reports)
+        measured = None if coverage is None else covered.report(args, here, coverage)
+        if measured is not None and not measured.enough:
+            code = code or 1
         journal.end(code, ran=reports[-1].ran, known=reports[-1].cached)
     tallies = tally([result for report in reports for result in report.results], store) if args.runs else []
     if args.junit is not None:
@@ -91,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
     if watch.quiet(args):
         return code
     if args.json:
-        print(json.dumps(document(reports, tallies, finder), indent=2))
+        more = {} if measured is None else {"coverage": covered.document(measured)}
+        print(json.dumps({**document(reports, tallies, finder), **more}, indent=2))
     else:
         for result in (result for report in reports for result in report.results):
             if result.outcome != "pass":
@@ -100,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
                     undeclared.show(finder.find(result))
         for counts in tallies:
             show_tally(counts)
+        if measured is not None:
+            covered.show(measured)
         terminal.say(summary(reports[0]) if not args.runs else summary_of_runs(reports, tallies))
     return code
 
@@ -114,11 +122,17 @@ def _check(args: argparse.Namespace) -> None:
     if args.runs is not None and args.runs < 1:
         raise UsageError(f"{args.runs} is no number of runs", where="--runs", remedy="use 1 or more")
     if args.pdb:
-        for name in ("json", "runs", "junit", "rev", "events"):
+        for name in ("json", "runs", "junit", "rev", "events", "coverage"):
             if getattr(args, name):
                 raise UsageError(
                     f"--pdb and --{name} do not go together", where="fairlead test", remedy="leave one out"
                 )
+    if args.coverage and args.rev is not None:
+        raise UsageError(
+            "--coverage and --rev do not go together",
+            where="fairlead test",
+            remedy="check the commit out: a report names lines of files on disk",
+        )
 
 
 def debug(engine: Engine, labels: Sequence[str]) -> int:

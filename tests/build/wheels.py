@@ -74,11 +74,11 @@ def real_pytest(house: Wheelhouse, *more: str) -> str:
         members = {
             str(path): Path(at).read_bytes()
             for path, at in files
-            if path.suffix in (".py", ".typed") or path.name in keep
+            if path.suffix in (".py", ".typed", ".html", ".js", ".css", ".png", ".svg") or path.name in keep
         }
         info = next(path.parts[0] for path, _ in files if path.name == "METADATA")
         rows = "".join(f"{path},,\n" for path in [*members, f"{info}/RECORD"])
-        wheel = house.folder / f"{name}-{installed.version}-py3-none-any.whl"
+        wheel = house.folder / f"{name.replace('-', '_')}-{installed.version}-py3-none-any.whl"
         with zipfile.ZipFile(wheel, "w") as made:
             for member, data in {**members, f"{info}/RECORD": rows.encode()}.items():
                 made.writestr(zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0)), data)
