@@ -18,7 +18,7 @@ import stat
 import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fairlead.build import manifest, sandbox
@@ -126,7 +126,8 @@ class Stage:
                 binds.append(Bind(self.project / outputs, f"{PROJECT}/{outputs}"))
             binds += [Bind(self.project / path, f"{PROJECT}/{path}", True) for path in self._writable]
             for environment in self.environments.values():
-                binds += [*environment.binds, Bind(environment.folder, environment.inside)]
+                lasting = [*environment.binds, Bind(environment.folder, environment.inside)]
+                binds += [replace(bind, lasting=True) for bind in lasting]
                 masks += environment.masks
         elif self.enforced == "landlock":
             binds, masks = self._at_their_places()

@@ -509,14 +509,13 @@ def test_a_source_is_never_written_to_make_room_for_a_bind(jail: Jail) -> None:
     assert [path.name for path in jail.inputs.iterdir()] == ["source.txt"]
 
 
-def test_a_full_folder_of_our_own_is_said_so(tmp_path: Path) -> None:
+def test_a_full_disk_beside_a_run_is_said_so(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", kilobytes=64) as disk:
         (disk / "filler").write_bytes(bytes(64 * 1024))
-        command = Command(["true"], {"PATH": "/usr/bin:/bin"}, "/", disk / "log", level="namespace")
-        with pytest.raises(MachineryError, match="No space left") as caught:
-            sandbox.run(command)
-        assert caught.value.remedy
-        assert [path.name for path in disk.iterdir() if path.name.startswith(".sandbox")] == []
+        command = Command(["sleep", "60"], {"PATH": "/usr/bin:/bin"}, "/", disk / "log", level="namespace",
+                          keep_free=4096)  # fmt: skip
+        assert sandbox.run(command).disk_full
+        assert sorted(path.name for path in disk.iterdir()) == ["filler", "log"]
 
 
 def test_level_none_ends_the_tree_and_scrubs_the_environment(jail: Jail) -> None:
@@ -580,3 +579,94 @@ print(done.code, done.enforced)
         assert (folder / "outputs/made").stat().st_uid == user
     finally:
         subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def test_a_used_network_is_not_the_next_programs(jail: Jail) -> None:
+    """Neither sockets that wait for their end, nor names, nor counters of what was sent or could not be."""
+    look = """
+        import pathlib, socket
+        for name in ("snmp", "netstat", "dev", "unix", "tcp"):
+            print(pathlib.Path("/proc/net", name).read_text())
+        with socket.create_server(("127.0.0.1", 4711)):  # its port was free
+            socket.socket(socket.AF_UNIX).bind("\\0name")
+    """
+    assert jail.run(look).code == 0, jail.said
+    first = jail.said
+    kept = {each._pid for each in launcher._idle}
+    use = """
+        import socket
+        with socket.create_server(("127.0.0.1", 4711)) as server:
+            one = socket.create_connection(server.getsockname())
+            other, _ = server.accept()
+            other.close(); one.close()  # TIME_WAIT on the server's port
+    """
+    lost = """
+        import array, socket
+        named = socket.socket(socket.AF_UNIX); named.bind("\\0name"); named.listen()
+        a, b = socket.socketpair()
+        for one, other in ((a, b), (b, a)):  # sockets in flight within each other: nobody closes them soon
+            one.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
+                        array.array("i", [one.fileno(), other.fileno(), named.fileno()]))])
+    """
+    nowhere = """
+        import socket
+        try:
+            socket.create_connection(("192.0.2.1", 80), timeout=1)
+        except OSError:
+            pass
+    """
+    for spoil in (use, lost, nowhere):
+        assert jail.run(spoil).code == 0, jail.said
+        assert jail.run(look).code == 0, jail.said
+        assert jail.said == first
+    assert {each._pid for each in launcher._idle} == kept  # by the same launcher
+
+
+def test_places_of_one_command_are_not_there_for_the_next(jail: Jail) -> None:
+    more = [Bind(jail.inputs, "/deep/in/here"), Bind(jail.inputs / "source.txt", "/etc/given")]
+    (jail.folder / "link").symlink_to("/usr")
+    more.append(Bind(jail.folder / "link", "/linked"))
+    own = [Bind(jail.inputs, "/inputs")]
+    assert (
+        jail.shell(
+            "cat /deep/in/here/source.txt /etc/given; ls -d /linked/bin", root_binds=[*own, *more]
+        ).code
+        == 0
+    )
+    assert jail.shell("ls -d /deep /etc/given /linked", root_binds=own).code != 0
+    assert "/deep" not in jail.said.replace("'/deep'", "") and jail.said.count("No such file") == 3
+
+
+def test_what_lasts_is_mounted_again_when_it_was_replaced(jail: Jail) -> None:
+    tool = jail.folder / "tool"
+    binds = [Bind(tool, "/toolchains/x", lasting=True), Bind(jail.inputs, "/inputs")]
+    for content in ("first", "second"):
+        tool.mkdir()
+        (tool / "file").write_text(content)
+        assert jail.shell("cat /toolchains/x/file; echo no 2>&- > /toolchains/x/new && echo wrong; true",
+                          root_binds=binds).code == 0  # fmt: skip
+        assert jail.said == content
+        tool.rename(jail.folder / content)
+    assert jail.shell("ls /toolchains", root_binds=binds[1:]).code != 0
+
+
+def test_many_places_for_outputs_are_mounted_in_time(jail: Jail) -> None:
+    """In time that grows with their number, not with its square."""
+    folders = [jail.inputs / f"f{number}" for number in range(1500)]
+    for folder in folders:
+        folder.mkdir()
+    binds = [Bind(jail.inputs, "/inputs")]
+    binds += [Bind(folder, f"/inputs/{folder.name}", writable=True) for folder in folders]
+    started = time.monotonic()
+    done = jail.shell("for f in /inputs/f*; do : > $f/out; done; : 2>&- > /inputs/out", root_binds=binds)
+    assert done.code != 0 and time.monotonic() - started < 20
+    assert all((folder / "out").exists() for folder in folders) and not (jail.inputs / "out").exists()
+
+
+def test_what_was_mounted_after_a_launcher_had_started_is_seen(jail: Jail) -> None:
+    jail.shell("true")
+    with small_disk(jail.inputs, kilobytes=64) as disk:
+        (disk / "since").write_text("on the new disk")
+        assert jail.shell("cat /inputs/since").code == 0
+    assert jail.said == "on the new disk"
+    assert jail.shell("cat /inputs/source.txt").code == 0

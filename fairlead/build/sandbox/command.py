@@ -35,12 +35,15 @@ class Bind:
     `dest`; places for them are made in the copy. The program owns what the owner of `src` owns in it, even
     what others may not read; a file of another user or group it can remove, not change. What is mounted
     somewhere in `src` is no part of it, and a folder of `src` cannot be renamed, only copied (EXDEV).
+
+    A `lasting` one, read-only, is kept mounted for the next command that asks for the same.
     """
 
     src: Path
     dest: str
     writable: bool = False
     overlay: bool = False
+    lasting: bool = False
 
 
 @dataclass(frozen=True)

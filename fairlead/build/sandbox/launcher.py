@@ -18,15 +18,16 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import sys
 import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from fairlead.build.record.asked import Asked
 from fairlead.build.sandbox import landlock, system
@@ -38,6 +39,9 @@ End: TypeAlias = Literal["ended", "cancelled", "time", "disk"]
 
 _GRACE = 10.0  # seconds for the launcher to end its tree after SIGTERM
 _TICK = 0.2  # seconds between looks at `cancel`
+_KEPT = 4 * (os.cpu_count() or 1)  # launchers without work
+OUTSIDE = 65432
+"""The host number of a program's user when we are root: nobody's, and not "nobody", which owns things."""
 
 
 def run(
@@ -52,12 +56,7 @@ def run(
     program that cannot be started is a UsageError; a sandbox that cannot be made is a MachineryError. The log
     files are made new.
     """
-    enforced = enforcement(command.level)
-    scratch = _scratch(command, enforced)
-    try:
-        return _run(command, enforced, scratch, cancel, on_tick)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    return _run(command, enforcement(command.level), cancel, on_tick)
 
 
 def enforcement(requested: Requested) -> Enforced:
@@ -109,80 +108,102 @@ def _refused(level: Enforced) -> str:
     with tempfile.TemporaryDirectory(prefix="fairlead-probe-") as folder:
         probe = Command(["/bin/sh", "-c", ":"], {}, "/", Path(folder) / "log", level=level, wall_seconds=60)
         try:
-            done = _run(probe, level, Path(folder))
+            done = _run(probe, level)
         except (MachineryError, UsageError) as error:
             return error.what.removeprefix("cannot make the sandbox: ")
         return "" if done.code == 0 else f"a trial run ended with {done.code}"
 
 
-def _scratch(command: Command, enforced: Enforced) -> Path:
-    if enforced != "namespace" and not os.path.isdir(command.cwd):
-        raise MachineryError("the folder to run in is not there", where=command.cwd)
-    try:
-        return Path(tempfile.mkdtemp(prefix=".sandbox-", dir=command.stdout.parent))
-    except OSError as error:
-        raise atomic.failed(error, "make a folder in", command.stdout.parent) from error
-
-
 def _run(
     command: Command,
     enforced: Enforced,
-    scratch: Path,
     cancel: threading.Event | None = None,
     on_tick: Callable[[], None] | None = None,
 ) -> Completed:
-    spec = scratch / "spec"
-    text = json.dumps(_spec(command, enforced, scratch))
-    try:
-        (scratch / "root").mkdir()
-        spec.write_text(text, "utf-8")
-        for log in (command.stdout, command.stderr):
-            if log is not None:
-                _make_log(log)
-    except OSError as error:
-        raise atomic.failed(error, "prepare a sandbox in", scratch) from error
-    started = time.monotonic()
-    launcher = _launcher(scratch)
+    if enforced != "namespace" and not os.path.isdir(command.cwd):
+        raise MachineryError("the folder to run in is not there", where=command.cwd)
+    with contextlib.ExitStack() as stack:
+        base, own = _request(command, enforced)
+        fds = []
+        try:
+            for log in (command.stdout, command.stderr):
+                if log is not None:
+                    fds.append(_make_log(log))
+                    stack.callback(os.close, fds[-1])
+            if enforced == "namespace":
+                fds += _give(command, own, stack)
+            record = _recording(command, own, stack)
+        except OSError as error:
+            raise atomic.failed(error, "prepare a sandbox beside", command.stdout) from error
+        started = time.monotonic()
 
-    def full() -> bool:
-        if on_tick is not None:
-            on_tick()
-        return _is_full(scratch, command.keep_free)
+        def full() -> bool:
+            if on_tick is not None:
+                on_tick()
+            return _is_full(command.stdout.parent, command.keep_free)
 
+        why, said = _hand(_launcher(base), own, fds, command.wall_seconds, cancel, full)
+        if "stale" in said:
+            why, said = _hand(_Launcher(base), own, fds, command.wall_seconds, cancel, full)
+        seconds = time.monotonic() - started
+        if cancel is not None and cancel.is_set():
+            raise KeyboardInterrupt
+        done = _answer(command, enforced, said, why, seconds)
+        return done if record is None else replace(done, asked=_asked(record))
+
+
+def _hand(
+    launcher: _Launcher,
+    own: Mapping[str, object],
+    fds: Sequence[int],
+    wall_seconds: float | None,
+    cancel: threading.Event | None,
+    full: Callable[[], bool],
+) -> tuple[End, dict[str, Any]]:
+    """Have a command run, and keep the launcher for the next one: how the wait ended, and the answer."""
     why: End = "cancelled"
     try:
-        launcher.start(spec, [log for log in (command.stdout, command.stderr) if log is not None])
-        why = launcher.wait(command.wall_seconds, cancel, full)
+        launcher.start(own, fds)
+        why = launcher.wait(wall_seconds, cancel, full)
     finally:
-        told = launcher.answer() if why == "ended" else launcher.end()
+        said = launcher.answer() if why == "ended" else launcher.end()
         if launcher.alive:
-            _idle.append(launcher)
-    seconds = time.monotonic() - started
-    if cancel is not None and cancel.is_set():
-        raise KeyboardInterrupt
-    done = _answer(command, enforced, told, why, seconds)
-    return replace(done, asked=_asked(scratch)) if command.record else done
+            _keep(launcher)
+    return why, said
 
 
-def _launcher(scratch: Path) -> _Launcher:
-    """One without work, else a new one."""
-    while True:
+def _launcher(base: str) -> _Launcher:
+    """One without work that has this base, else a new one."""
+    for found in reversed(list(_idle)):
+        if found.base != base:
+            continue
         try:
-            found = _idle.pop()
-        except IndexError:
-            return _Launcher(scratch)
+            _idle.remove(found)
+        except ValueError:  # another thread was faster
+            continue
         if found.usable():
             return found
+    return _Launcher(base)
+
+
+def _keep(launcher: _Launcher) -> None:
+    """For the next command with this base; of too many the one that waits longest goes."""
+    _idle.append(launcher)
+    if len(_idle) > _KEPT:
+        with contextlib.suppress(IndexError):
+            _idle.popleft().close()
 
 
 class _Launcher:
-    """A running init.py; one command at a time."""
+    """A running init.py for commands with one base (a JSON document of `_request`); one command at a time."""
 
-    def __init__(self, scratch: Path) -> None:
+    def __init__(self, base: str) -> None:
+        self.base = base
+        self._told = False
         self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         python = system.interpreter()
-        files = ("init.py", "filter.py", "landlock.py")
-        parts = [str(_as_file("fairlead.build.sandbox", name, scratch)) for name in files]
+        files = ("init.py", "mounts.py", "filter.py", "landlock.py")
+        parts = [str(_as_file("fairlead.build.sandbox", name)) for name in files]
         argv = [python, "-I", "-S", "-E", *parts]
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -206,18 +227,31 @@ class _Launcher:
         watch = select.poll()
         watch.register(self._calls, select.POLLIN)
         if watch.poll(0):
-            self._close()
+            self.close()
         return self.alive
 
-    def start(self, spec: Path, logs: Sequence[Path]) -> None:
-        """Run a command; `logs` are the files for stdout and, if it has its own, stderr."""
-        with contextlib.ExitStack() as stack:
+    def start(self, own: Mapping[str, object], fds: Sequence[int]) -> None:
+        """Run a command: `own` is what it has beside the base, `fds` its logs and the mounts for overlays."""
+        text = json.dumps(own)
+        if self.base and not self._told:
+            text = f'{text[:-1]}, "base": {self.base}}}'
+            self._told = True
+        data = text.encode()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: so says its answer
+            socket.send_fds(self._calls, [struct.pack("I", len(data))], fds)
+            self._calls.sendall(data)
+
+    def lower(self, source: Path) -> int | None:
+        """A mount of the folder in which its owner's files are the program's, as a descriptor; None where the
+        kernel makes none."""
+        self.start({"lower": str(source), "outside": OUTSIDE}, [])
+        try:
+            _, fds, _, _ = socket.recv_fds(self._calls, 16, 1)
+            for fd in fds:
+                os.set_inheritable(fd, False)
+        except ConnectionError:
             fds = []
-            for log in logs:
-                fds.append(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
-                stack.callback(os.close, fds[-1])
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: so says its answer
-                socket.send_fds(self._calls, [os.fsencode(spec)], fds)
+        return fds[0] if fds else None
 
     def wait(self, seconds: float | None, cancel: threading.Event | None, full: Callable[[], bool]) -> End:
         """Wait until there is an answer, or a reason to end the command."""
@@ -235,27 +269,30 @@ class _Launcher:
             if watch.poll(left * 1000):
                 return "ended"
 
-    def answer(self) -> bytes:
+    def answer(self) -> dict[str, Any]:
         """What it says of the command; nothing, if it has died."""
-        try:
-            told = self._calls.recv(65536)
-        except ConnectionError:
-            told = b""
-        if not told:
-            self._close()
-        return told
+        said = self._said()
+        if not said or "last" in said:
+            self.close()
+        return said
 
-    def end(self) -> bytes:
+    def _said(self) -> dict[str, Any]:
+        told = b""
+        with contextlib.suppress(ConnectionError):
+            while part := self._calls.recv(1 << 16):
+                told += part
+                with contextlib.suppress(ValueError):
+                    return dict(json.loads(told))
+        return {}
+
+    def end(self) -> dict[str, Any]:
         """End the command with all that it started, and the launcher: SIGTERM lets it do so in order."""
         os.kill(self._pid, signal.SIGTERM)
-        told = b""
-        if self.wait(_GRACE, None, lambda: False) == "ended":
-            with contextlib.suppress(ConnectionError):
-                told = self._calls.recv(65536)
-        self._close()
-        return told
+        said = self._said() if self.wait(_GRACE, None, lambda: False) == "ended" else {}
+        self.close()
+        return said
 
-    def _close(self) -> None:
+    def close(self) -> None:
         """See that it is gone. After its answer nothing of the command runs any more."""
         self.alive = False
         self._calls.close()
@@ -271,58 +308,95 @@ _idle: deque[_Launcher] = deque()
 def _end_idle() -> None:
     """They would end by themselves; waited for, their time counts as ours."""
     while _idle:
-        _idle.pop()._close()
+        _idle.pop().close()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # they answer to the process that started them
 
 
-def _make_log(log: Path) -> None:
+def _make_log(log: Path) -> int:
+    """The log made new, open for the program to write."""
     log.unlink(missing_ok=True)
-    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.fchmod(fd, 0o666)  # the program, another user, may open its own /dev/stderr again
-    os.close(fd)
+    return fd
 
 
-def _as_file(package: str, name: str, scratch: Path) -> Path:
+@functools.cache
+def _as_file(package: str, name: str) -> Path:
     """A module that another interpreter reads, as a file: itself, or a copy where the package is in a zip."""
     from importlib import resources
 
     own = resources.files(package).joinpath(name)
     if isinstance(own, Path):
         return own
-    copy = scratch / name
+    folder = tempfile.mkdtemp(prefix="fairlead-launcher-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy = Path(folder) / name
     copy.write_bytes(own.read_bytes())
     return copy
 
 
-def _spec(command: Command, enforced: Enforced, scratch: Path) -> dict[str, object]:
-    binds = _ordered([*system.binds(), *command.root_binds]) if enforced != "none" else []
-    if enforced == "landlock":  # paths are those outside; a program may open its own output again
+def _request(command: Command, enforced: Enforced) -> tuple[str, dict[str, object]]:
+    """What is said of a command: the base that it shares with others, as JSON ("" where there are no
+    namespaces), and what is its own."""
+    binds = list(command.root_binds)
+    masks = list(command.masks)
+    base = ""
+    if enforced == "namespace":
+        _check(binds)
+        own = [bind for bind in _last(binds) if not bind.lasting]
+        places = {bind.dest for bind in own}
+        lasting = [bind for bind in binds if bind.lasting]
+        if command.network:
+            lasting.append(Bind(Path("/etc/resolv.conf"), "/etc/resolv.conf"))
+        shared = [bind for bind in _last([*system.binds(), *lasting]) if not _within(bind.dest, places)]
+        own += [bind for bind in _last([*system.binds(), *lasting])
+                if _within(bind.dest, places) and bind.dest not in places]  # fmt: skip
+        all_masks = {*system.masks(), *masks}
+        masks = sorted(mask for mask in all_masks if _within(mask, places))
+        base = json.dumps(
+            {
+                "binds": _rows(shared),
+                "masks": sorted(all_masks.difference(masks)),
+                "network": command.network,
+                "hostname": "sandbox",
+                "tmp": command.tmp_bytes,
+                "outside": OUTSIDE,
+            }
+        )
+        binds = sorted(own, key=lambda bind: bind.dest.count("/"))
+    elif enforced == "landlock":  # paths are those outside; a program may open its own output again
         logs = [log for log in (command.stdout, command.stderr) if log is not None]
-        binds += [Bind(log, str(log), writable=True) for log in logs]
-    if command.network and enforced == "namespace":
-        binds += [Bind(Path("/etc/resolv.conf"), "/etc/resolv.conf")]
-    return {
+        binds = [*system.binds(), *binds, *(Bind(log, str(log), writable=True) for log in logs)]
+        _check(binds)
+        binds = sorted(_last(binds), key=lambda bind: bind.dest.count("/"))
+        masks = sorted({*system.masks(), *masks})
+    else:
+        binds = []
+    return base, {
         "level": enforced,
         "argv": list(command.argv),
         "env": dict(command.env),
         "cwd": command.cwd,
-        "binds": [[str(bind.src), bind.dest, _kind(bind)] for bind in binds],
-        "masks": sorted({*system.masks(), *command.masks}),
+        "binds": _rows(binds),
+        "masks": masks,
         "network": command.network,
-        "hostname": "sandbox",
-        "mountpoint": str(scratch / "root"),
+        "logs": 1 if command.stderr is None else 2,
+        "lowers": [],
         "limits": {
             "memory": command.memory_bytes,
             "cpu": command.cpu_seconds,
             "file": command.file_bytes,
             "processes": command.processes,
-            "tmp": command.tmp_bytes,
         },
-        **_recording(command, scratch),
     }
+
+
+def _rows(binds: Iterable[Bind]) -> list[list[object]]:
+    """Each with what tells its source from another one that was put in its place: a mount shows the old."""
+    return [[str(bind.src), bind.dest, _kind(bind), _identity(bind.src)] for bind in binds]
 
 
 def _kind(bind: Bind) -> Literal["read", "write", "overlay"]:
@@ -331,28 +405,71 @@ def _kind(bind: Bind) -> Literal["read", "write", "overlay"]:
     return "write" if bind.writable else "read"
 
 
-def _recording(command: Command, scratch: Path) -> dict[str, object]:
-    if not command.record:
-        return {}
-    supervisor = _as_file("fairlead.build.record", "supervisor.py", scratch)
-    return {"record": str(scratch / "record"), "supervisor": str(supervisor)}
-
-
-def _asked(scratch: Path) -> Asked:
-    """What the launcher noted; nothing if it was ended before it could write it."""
-    try:
-        return Asked.decode((scratch / "record").read_bytes())
-    except OSError:
-        return Asked.unheard("the run was ended before its record was written")
-
-
-def _ordered(binds: list[Bind]) -> list[Bind]:
-    """Each destination once (the last one named wins), outer folders before what lies in them."""
-    last = {bind.dest: bind for bind in binds}
-    for bind in last.values():
+def _check(binds: Iterable[Bind]) -> None:
+    for bind in binds:
         if not bind.dest.startswith("/") or os.path.normpath(bind.dest) != bind.dest or bind.dest == "/":
             raise ValueError(f"{bind.dest!r} is not a place for a bind")
+
+
+def _last(binds: Iterable[Bind]) -> list[Bind]:
+    """Each destination once (the last one named wins), outer folders before what lies in them."""
+    last = {bind.dest: bind for bind in binds}
     return sorted(last.values(), key=lambda bind: bind.dest.count("/"))
+
+
+def _within(path: str, places: Collection[str]) -> bool:
+    """Whether `path` is one of `places` or lies below one."""
+    while len(path) > 1:
+        if path in places:
+            return True
+        path = path[: path.rfind("/")]
+    return False
+
+
+def _identity(source: Path) -> list[int] | None:
+    try:
+        found = os.stat(source)
+    except OSError:
+        return None
+    return [found.st_dev, found.st_ino]
+
+
+def _give(command: Command, own: dict[str, object], stack: contextlib.ExitStack) -> list[int]:
+    """As root: what the program's user needs to write where it may. Mounts for overlays, as descriptors."""
+    if os.getuid() != 0:
+        return []
+    lowers = {}
+    for bind in command.root_binds:
+        if bind.writable and not bind.overlay and bind.src.exists():
+            os.chown(bind.src, OUTSIDE, OUTSIDE)
+        elif bind.overlay:
+            launcher = _launcher("")
+            lower = launcher.lower(bind.src)
+            _keep(launcher)
+            if lower is not None:
+                lowers[bind.dest] = lower
+                stack.callback(os.close, lower)
+    own["lowers"] = list(lowers)
+    return list(lowers.values())
+
+
+def _recording(command: Command, own: dict[str, object], stack: contextlib.ExitStack) -> Path | None:
+    """Where the launcher is to note what was asked."""
+    if not command.record:
+        return None
+    folder = Path(tempfile.mkdtemp(prefix=".record-", dir=command.stdout.parent))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    own["record"] = str(folder / "record")
+    own["supervisor"] = str(_as_file("fairlead.build.record", "supervisor.py"))
+    return folder / "record"
+
+
+def _asked(record: Path) -> Asked:
+    """What the launcher noted; nothing if it was ended before it could write it."""
+    try:
+        return Asked.decode(record.read_bytes())
+    except OSError:
+        return Asked.unheard("the run was ended before its record was written")
 
 
 def _is_full(folder: Path, keep_free: int) -> bool:
@@ -362,11 +479,9 @@ def _is_full(folder: Path, keep_free: int) -> bool:
     return seen.f_bavail * seen.f_frsize < keep_free
 
 
-def _answer(command: Command, enforced: Enforced, told: bytes, why: End, seconds: float) -> Completed:
-    try:
-        said = json.loads(told)
-    except ValueError:
-        said = {}
+def _answer(
+    command: Command, enforced: Enforced, said: Mapping[str, Any], why: End, seconds: float
+) -> Completed:
     if why != "ended":
         used = said.get("cpu", 0.0), said.get("rss", 0)
         return Completed(-signal.SIGKILL, enforced, why == "time", seconds, *used, disk_full=why == "disk")
