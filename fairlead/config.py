@@ -32,12 +32,15 @@ class Setting:
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("build.infer", False, "Whether targets are inferred; counts in the repository's file."),
+    Setting(
+        "build.interpreter", "", "The Python of inferred tests, such as python3.13; empty: Fairlead's own."
+    ),
     Setting("build.lock", "", "The lock that inferred tests run with; empty means the one that is found."),
     Setting("build.data", [], "Files and folders that every inferred test gets, besides those found."),
     Setting("build.packages", [], "The packages of an inferred project, as paths; empty means those found."),
     Setting("build.requires", [], "More requirements for `fairlead init --lock`, besides the declared ones."),
     Setting("build.groups", [], "Groups and extras that tests need; empty means those that are found."),
-    Setting("build.groups", [], "Groups and extras that tests need; empty means those that are found."),
+    Setting("build.join", [], "Test files that are one target: paths, folders or patterns, a group a text."),
     Setting("build.version", "", "The version of an inferred project, where no file says it."),
     Setting("build.jobs", 0, "Actions and tests that run at once; 0 means one for each processor."),
     Setting("build.daemon", "auto", "Whether a process stays between commands: auto, on or off."),
@@ -54,7 +57,9 @@ SETTINGS: tuple[Setting, ...] = (
         "Least isolation of a pass that counts: namespace, landlock, none.",
         True,
     ),
-    Setting("serve.keep_candidates", 30, "Days that candidates which did not land are kept; 0: for ever.", True),
+    Setting(
+        "serve.keep_candidates", 30, "Days that candidates which did not land are kept; 0: for ever.", True
+    ),
     Setting("serve.keep_events", 90, "Days that events are kept; 0: for ever.", True),
     Setting(
         "serve.keep_logs", 180, "Days that logs are kept which no evidence may refer to; 0: for ever.", True

@@ -9,18 +9,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fairlead.build import toolchain
 from fairlead.build.infer.requires import requirement
 from fairlead.errors import MachineryError, UsageError
 
 
-def resolve(requires: Sequence[str]) -> str:
-    """The lock of `requires` for the Python that runs this; UsageError if they cannot be had together."""
+def resolve(requires: Sequence[str], interpreter: str = "") -> str:
+    """The lock of `requires` for an interpreter ("python3.13"), "" for the one that runs this; UsageError if
+    they cannot be had together."""
     uv = Path(sys.executable).parent / "uv"
     program = str(uv) if uv.is_file() else shutil.which("uv")
     if program is None:
         raise MachineryError("uv is not installed", where="PATH", remedy="run `pip install uv`")
     words = [program, "pip", "compile", "--quiet", "--generate-hashes", "--no-build", "--no-header"]
-    words += ["--no-annotate", "--python-version", f"{sys.version_info.major}.{sys.version_info.minor}", "-"]
+    words += ["--no-annotate", "--python-version", toolchain.interpreter(interpreter).minor, "-"]
     # Not in the repository: neither its uv settings nor its pyproject.toml may say where packages come from.
     done = subprocess.run(
         words,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from fairlead.cli import project, terminal
 from fairlead.errors import FairleadError, UsageError
 
 if TYPE_CHECKING:
+    from fairlead.build.alone import Difference, Runs
     from fairlead.build.collection import Collection, Failure
     from fairlead.build.infer import Repository
     from fairlead.build.infer.finding import Finding
@@ -63,7 +65,7 @@ def _make_lock(root: Path, found: Repository, path: str) -> None:
     from fairlead.build.resolve import resolve
     from fairlead.store import atomic
 
-    text = resolve(found.environment.requires)
+    text = resolve(found.environment.requires, found.environment.interpreter)
     atomic.write(root / path, (found.environment.head() + text).encode())
 
 
@@ -105,7 +107,8 @@ def _prove(root: Path, found: Repository, level: str) -> Proof:
     store = here.store()
     tree = here.disk(store)
     files = Loader(tree, BuckConfig.load(tree), terminal.note).inferred_files()
-    environment = _installed(found.environment.lock, tree.read(found.environment.lock), store)
+    lock = tree.read(found.environment.lock)
+    environment = _installed(found.environment.lock, lock, store, found.environment.interpreter)
     wanted = project.level(level or here.settings.text("build.sandbox"), here)
     proven = proof.prove(root, tree, files, found, environment, store, level=wanted, on_run=terminal.note)
     findings = proof.findings(found, proven)
@@ -121,11 +124,72 @@ def _prove(root: Path, found: Repository, level: str) -> Proof:
     return Proof(found, proven, tuple(findings), tuple(lacking))
 
 
-def _installed(path: str, data: bytes, store: Store) -> Environment:
+def check(root: Path, proof: Proof, *, level: str) -> Proof:
+    """`proof` with findings on what ends otherwise alone than with all others."""
+    from fairlead.build.alone import Runs
+
+    found = proof.found
+    if not found.environment.lock or not proof.collections:
+        return proof
+    here = project.Project(root, "", config.load(root))
+    store = here.store()
+    lock = here.disk(store).read(found.environment.lock)
+    environment = _installed(found.environment.lock, lock, store, found.environment.interpreter)
+    metadata = {path: text for one in found.projects for path, text in one.metadata().items()}
+    wanted = project.level(level or here.settings.text("build.sandbox"), here)
+    findings: list[Finding] = []
+    for number, one in enumerate(found.projects):
+        tests = [test for test in found.targets.tests if test.project == number]
+        if not tests:
+            continue
+        (store.root / "scratch").mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="check-", dir=store.root / "scratch") as scratch:
+            runs = Runs(
+                root,
+                one,
+                tests,
+                environment,
+                Path(scratch),
+                metadata=metadata,
+                level=wanted,
+                jobs=here.settings.number("build.jobs") or os.cpu_count() or 1,
+            )
+            findings += _alone(runs)
+    return replace(proof, findings=(*proof.findings, *findings))
+
+
+def _alone(runs: Runs) -> list[Finding]:
+    """A finding for each file with tests that are good in one way of running and bad in the other."""
+    from fairlead.build.infer.finding import Finding
+
+    files: dict[str, list[Difference]] = {}
+    for difference in runs.compare(terminal.note):
+        if difference.matters:
+            files.setdefault(difference.path, []).append(difference)
+    made = [] if files else [Finding("alone and together", "all tests end alike", "known", "init --check")]
+    for path, some in files.items():
+        first = some[0]
+        said = (
+            f"{project.counted(len(some), 'test')}, such as {first.node}: {first.alone} alone, {first.whole}"
+        )
+        add = ""
+        if first.alone in ("failed", "error"):
+            terminal.note(f"looking for what {path} needs to run before it")
+            other = runs.needs(first)
+            add = (
+                f'join = ["{path} {other.path}"]'
+                if other
+                else f'join = ["{path.rpartition("/")[0] or "*.py"}"]'
+            )
+        made.append(Finding("alone and together", f"{said} together", "guessed", "init --check", add))
+    return made
+
+
+def _installed(path: str, data: bytes, store: Store, interpreter: str) -> Environment:
     from fairlead.build import toolchain
     from fairlead.build.plan import Toolchain
 
-    wanted = Toolchain("//:python", "", path)
+    wanted = Toolchain("//:python", interpreter, path)
     return toolchain.environment(wanted, data, store, on_install=terminal.note)
 
 
@@ -183,8 +247,8 @@ def _elsewhere(failure: Failure, found: Repository, store: Store) -> list[str]:
         lines: list[str] = []
         for some in _together(own.others):
             try:
-                text = resolve([*own.requires, *some])
-                environment = _installed("requirements.wide.lock", text.encode(), store)
+                text = resolve([*own.requires, *some], own.interpreter)
+                environment = _installed("requirements.wide.lock", text.encode(), store, own.interpreter)
             except FairleadError:
                 continue  # one of them has no wheel, or does not go with the rest
             lines = sorted(named.get(name, name) for name in proof.providers(environment, failure))

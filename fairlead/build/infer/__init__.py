@@ -33,7 +33,7 @@ class Repository:
     @property
     def text(self) -> str:
         """The BUCK file that declares the targets."""
-        return buckfile.render(self.targets, self.projects, self.environment.lock)
+        return buckfile.render(self.targets, self.projects, self.environment.lock, self.settings.interpreter)
 
 
 def wanted(tree: Tree) -> bool:
@@ -49,7 +49,7 @@ def infer(tree: Tree, files: Sequence[str]) -> Repository:
     pytests = [pytest_settings.read(tree, project) for project in projects]
     found = environment.read(tree, files, projects, own)
     facts = {path: imports.read(tree.read(path)) for path in files if path.endswith(".py")}
-    made = targets.find(files, projects, pytests, facts, found.uses, own.data)
+    made = targets.find(files, projects, pytests, facts, found.uses, own.data, own.join)
     findings = [*found.findings]
     for project, pytest in zip(projects, pytests, strict=True):
         findings += [*project.findings, *pytest.findings]

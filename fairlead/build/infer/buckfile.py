@@ -13,11 +13,12 @@ from fairlead.build.infer.layout import Project
 from fairlead.build.infer.targets import Library, Targets, Test
 
 
-def render(targets: Targets, projects: Sequence[Project], lock: str) -> str:
+def render(targets: Targets, projects: Sequence[Project], lock: str, interpreter: str = "") -> str:
     """The text of the BUCK file."""
     parts = ["# What `fairlead init` found. Each test names all that it may need; see docs/infer.md.\n"]
     if lock:
-        parts.append(_call("python_toolchain", name="python", lock=lock))
+        own = {"interpreter": interpreter} if interpreter else {}
+        parts.append(_call("python_toolchain", None, name="python", lock=lock, **own))
     described = [_metadata_name(n, projects) for n in range(len(projects))]
     for number, project in enumerate(projects):
         if described[number]:
@@ -77,7 +78,7 @@ def _tests(number: int, project: Project, tests: Sequence[Test], described: list
                     "resources": _plus(resources, test.resources, data),
                 },
                 name=test.name,
-                test_files=[test.path],
+                test_files=list(test.files),
                 base_module="",
                 root=project.folder,
                 search=test.search,

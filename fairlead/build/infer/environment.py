@@ -39,7 +39,8 @@ class Environment:
     `others` what the repository declares for other ends, with its place: a name there may be installed too if
     a test turns out to need it. `uses` are the repository's own distributions that the lock holds: other
     packages need them, plugins of pytest for one, so every test may load any of their modules before it
-    begins. `stale` says that the lock was made here from other requirements than the repository has now."""
+    begins. `interpreter` is what they run with, "" for the one that runs this. `stale` says that the lock was
+    made here from other requirements than the repository has now."""
 
     lock: str
     requires: tuple[str, ...]
@@ -47,6 +48,7 @@ class Environment:
     findings: tuple[Finding, ...]
     others: Mapping[str, str]
     stale: bool = False
+    interpreter: str = ""
 
     @property
     def has_pytest(self) -> bool:
@@ -55,7 +57,8 @@ class Environment:
 
     def head(self) -> str:
         """The first lines of a lock made from `requires`."""
-        return f"# Made by `fairlead init --lock`; run it again to renew.\n{_FROM}{_origin(self.requires)}\n"
+        origin = _origin(self.requires, self.interpreter)
+        return f"# Made by `fairlead init --lock`; run it again to renew.\n{_FROM}{origin}\n"
 
 
 def read(tree: Tree, files: Sequence[str], projects: Sequence[Project], settings: Settings) -> Environment:
@@ -64,7 +67,7 @@ def read(tree: Tree, files: Sequence[str], projects: Sequence[Project], settings
     lines = tuple(declared.lines)
     lock, sure, problems = _lock(tree, files, settings)
     findings = [*problems, *declared.findings]
-    stale = lock in MADE and _is_stale(tree, lock, lines)
+    stale = lock in MADE and _is_stale(tree, lock, lines, settings.interpreter)
     if lock:
         findings.insert(0, Finding("environment", lock, "known", sure))
         if stale:
@@ -109,7 +112,7 @@ def read(tree: Tree, files: Sequence[str], projects: Sequence[Project], settings
                 lock,
             )
         )
-    return Environment(lock, lines, uses, tuple(findings), dict(declared.others), stale)
+    return Environment(lock, lines, uses, tuple(findings), dict(declared.others), stale, settings.interpreter)
 
 
 def _lock(tree: Tree, files: Sequence[str], settings: Settings) -> tuple[str, str, list[Finding]]:
@@ -155,13 +158,13 @@ def _is_hashed(tree: Tree, path: str) -> bool:
     )
 
 
-def _is_stale(tree: Tree, lock: str, lines: Sequence[str]) -> bool:
+def _is_stale(tree: Tree, lock: str, lines: Sequence[str], interpreter: str) -> bool:
     """Whether a lock that was made here says that it was made from something else."""
     for line in tree.read(lock).decode("utf-8", "replace").splitlines()[:4]:
         if line.startswith(_FROM):
-            return line.removeprefix(_FROM) != _origin(lines)
+            return line.removeprefix(_FROM) != _origin(lines, interpreter)
     return False
 
 
-def _origin(lines: Sequence[str]) -> str:
-    return digest.of_bytes("\n".join(sorted(lines)).encode())[:16]
+def _origin(lines: Sequence[str], interpreter: str) -> str:
+    return digest.of_bytes("\n".join([*sorted(lines), interpreter]).encode())[:16]

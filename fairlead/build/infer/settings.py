@@ -28,7 +28,9 @@ class Settings:
     packages: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    join: tuple[str, ...] = ()
     version: str = ""
+    interpreter: str = ""
 
 
 def read(tree: Tree) -> Settings:
@@ -71,8 +73,8 @@ def texts(value: object) -> tuple[str, ...]:
 
 def _settings(found: Mapping[str, object], source: str) -> Settings:
     build = table(found, "build") or {}
-    kinds: dict[str, type] = {"infer": bool, "lock": str, "version": str}
-    kinds |= dict.fromkeys(("data", "packages", "requires", "groups"), list)
+    kinds: dict[str, type] = {"infer": bool, "lock": str, "version": str, "interpreter": str}
+    kinds |= dict.fromkeys(("data", "packages", "requires", "groups", "join"), list)
     for name, kind in kinds.items():
         value = build.get(name)
         if value is not None and (
@@ -89,5 +91,7 @@ def _settings(found: Mapping[str, object], source: str) -> Settings:
         tuple(path.strip("/") for path in texts(build.get("packages"))),
         texts(build.get("requires")),
         texts(build.get("groups")),
+        texts(build.get("join")),
         text(build.get("version")),
+        text(build.get("interpreter")),
     )
