@@ -1,11 +1,13 @@
 """Let pytest collect a project and say what it found: collect_pytest.py JSON, by the project's own Python.
 
 The one argument is an object: `root`, the folder in which pytest starts; `search`, the folders for imports;
-`ignore`, folders that pytest leaves out; `out`, the file that the answer is written to. Nothing else is said
-to pytest, so that what is found is what `pytest` in that folder would run.
+`ignore`, folders that pytest leaves out; `out`, the file that the answer is written to; `files`, what is
+collected, all if empty; `run`, whether it is run too. Nothing else is said to pytest, so that what is found
+is what `pytest` in that folder would run.
 
 The answer: `items`, pairs of a file and a node id; `failed`, pairs of a node id and pytest's own words;
-`skipped`, likewise; `code`, pytest's exit code, -1 if it did not come to an end.
+`skipped`, likewise; `outcomes`, the worst of each node id that ran; `code`, pytest's exit code, -1 if it did
+not come to an end.
 """
 
 import json
@@ -21,6 +23,14 @@ class Notes:
         self.items: list[tuple[str, str]] = []
         self.failed: list[tuple[str, str]] = []
         self.skipped: list[tuple[str, str]] = []
+        self.outcomes: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """Called for set-up, call and tear-down of each test."""
+        said = "error" if report.failed and report.when != "call" else str(report.outcome)
+        worst = ("error", "failed", "skipped", "passed")
+        known = self.outcomes.get(report.nodeid, said)
+        self.outcomes[report.nodeid] = min(known, said, key=worst.index)
 
     def pytest_collectreport(self, report: Any) -> None:
         """Called for each file, class and folder."""
@@ -45,11 +55,19 @@ def main(asked: "dict[str, Any]") -> int:
     try:
         import pytest
 
-        words = ["--collect-only", "-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+        words = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
+        words += [] if asked["run"] else ["--collect-only"]
         words += [f"--ignore={path}" for path in asked["ignore"]]
+        words += asked["files"]
         code = int(pytest.main(words, plugins=[notes]))
     finally:
-        answer = {"items": notes.items, "failed": notes.failed, "skipped": notes.skipped, "code": code}
+        answer: dict[str, Any] = {
+            "items": notes.items,
+            "failed": notes.failed,
+            "skipped": notes.skipped,
+            "code": code,
+        }
+        answer["outcomes"] = notes.outcomes
         with open(asked["out"], "w", encoding="utf-8", errors="backslashreplace") as stream:
             json.dump(answer, stream)
     return 0

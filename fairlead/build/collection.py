@@ -106,18 +106,11 @@ def collect(
     folder that is searched behind them: what an installation would say of the repository's own
     distributions. `scratch` is a new folder for this call.
     """
-    made = scratch / "metadata"
-    for path, text in metadata.items():
-        (made / path).parent.mkdir(parents=True, exist_ok=True)
-        (made / path).write_text(text, "utf-8")
-    made.mkdir(parents=True, exist_ok=True)
-    source = pkgutil.get_data("fairlead.build", "collect_pytest.py")
-    assert source is not None
-    (scratch / "collect_pytest.py").write_bytes(source)
+    prepare(scratch, metadata)
     answers: list[tuple[object, Asked | None, str]] = [(None, None, "")] * len(_SEEDS)
 
     def one(number: int) -> None:
-        answers[number] = _run(
+        answers[number] = start(
             root, project, search, environment, scratch, _SEEDS[number], level, number == 0
         )
 
@@ -130,7 +123,19 @@ def collect(
     return understand(first, second, log, project, None if asked is None else asked.opened)
 
 
-def _run(
+def prepare(scratch: Path, metadata: Mapping[str, str]) -> None:
+    """Put into `scratch` what `start` needs there."""
+    made = scratch / "metadata"
+    for path, text in metadata.items():
+        (made / path).parent.mkdir(parents=True, exist_ok=True)
+        (made / path).write_text(text, "utf-8")
+    made.mkdir(parents=True, exist_ok=True)
+    source = pkgutil.get_data("fairlead.build", "collect_pytest.py")
+    assert source is not None
+    (scratch / "collect_pytest.py").write_bytes(source)
+
+
+def start(
     root: Path,
     project: Project,
     search: Sequence[str],
@@ -139,21 +144,29 @@ def _run(
     seed: str,
     level: sandbox.Requested,
     record: bool,
+    *,
+    files: Sequence[str] = (),
+    run: bool = False,
+    name: str = "",
+    seconds: float = _SECONDS,
 ) -> tuple[object, Asked | None, str]:
-    """What the program answered, what it asked for below the repository, and the end of its log."""
+    """Run collect_pytest.py: what it answered, what it asked for below the repository, and its log. `files`
+    are relative to the project; `name` tells runs in one `scratch` apart."""
     inside = sandbox.enforcement(level) == "namespace"
-    out = scratch / f"out-{seed}"
+    out = scratch / f"out-{name or seed}"
     out.mkdir()
-    home = scratch / f"home-{seed}"
+    home = scratch / f"home-{name or seed}"
     home.mkdir()
     seen = PROJECT if inside else str(root)
     python = f"{environment.inside if inside else environment.folder}/bin/python"
     extra = "/fairlead-init" if inside else str(scratch)
-    start = f"{seen}/{project.folder}".rstrip("/")
+    place = f"{seen}/{project.folder}".rstrip("/")
     asked = {
-        "root": start,
+        "root": place,
         "search": [*(f"{seen}/{path}".rstrip("/") for path in search), f"{extra}/metadata"],
         "ignore": [f"{seen}/fairlead-out"],
+        "files": list(files),
+        "run": run,
         "out": f"{extra}/out/answer" if inside else str(out / "answer"),
     }
     binds = [
@@ -172,12 +185,12 @@ def _run(
         Command(
             argv=[python, f"{extra}/collect_pytest.py", json.dumps(asked)],
             env={**ENVIRONMENT, "HOME": tmp, "TMPDIR": tmp, "PYTHONHASHSEED": seed},
-            cwd=start,
+            cwd=place,
             stdout=out / "log",
             root_binds=binds if inside else [],
             masks=masks if inside else [],
             memory_bytes=8192 * MIB,
-            wall_seconds=_SECONDS,
+            wall_seconds=seconds,
             level=level,
             record=record,
         )
@@ -188,7 +201,7 @@ def _run(
     except (OSError, ValueError):
         answer = None
     if done.timed_out:
-        text += f"\ncollecting took more than {_SECONDS:.0f} s"
+        text += f"\nit took more than {seconds:.0f} s"
     heard = done.asked.below(seen) if done.asked is not None and done.asked.recorder != "none" else None
     return _without(answer, f"{seen}/"), heard, text
 

@@ -100,16 +100,16 @@ def states(found: Repository, proven: dict[int, Collection]) -> list[State]:
         if whole is None:
             made.append(State(label, test.path, "guessed", "read, and not collected yet", 0))
             continue
-        ids = whole.items.get(test.path, ())
-        failed = [failure for failure in whole.failures if failure.path == test.path]
-        skipped = [why for path, why in whole.skipped if path == test.path]
+        ids = [node for path in test.files for node in whole.items.get(path, ())]
+        failed = [failure for failure in whole.failures if failure.path in test.files]
+        skipped = [why for path, why in whole.skipped if path in test.files]
         if whole.error:
             state: tuple[Sure, str] = ("unknown", "pytest does not begin")
         elif failed and failed[0].trouble == "clash":
             state = ("guessed", f"not collected beside {', '.join(failed[0].names)}: {failed[0].what}")
         elif failed:
             state = ("unknown", failed[0].what)
-        elif test.path in whole.unstable:
+        elif any(path in whole.unstable for path in test.files):
             state = ("guessed", "its tests have other ids in each run")
         elif skipped and not ids:
             state = ("known", f"skips itself: {skipped[0]}")
@@ -124,7 +124,7 @@ def states(found: Repository, proven: dict[int, Collection]) -> list[State]:
 def findings(found: Repository, proven: dict[int, Collection]) -> list[Finding]:
     """What the collections say beyond single targets."""
     made = []
-    targets = {test.path for test in found.targets.tests}
+    targets = {path for test in found.targets.tests for path in test.files}
     for number, whole in proven.items():
         place = found.projects[number].folder or "the repository"
         if whole.error:

@@ -42,6 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--static", action="store_true", help="only read: install nothing and run no code of the repository"
     )
     parser.add_argument(
+        "--check",
+        action="store_true",
+        help="run all tests together and each target alone, and name what ends otherwise",
+    )
+    parser.add_argument(
         "--sandbox", choices=("auto", "namespace", "none"), default=None, help="how pytest is kept apart"
     )
 
@@ -70,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
                 _create(root / "fairlead.toml", f"{_TEXT}requires = [{lines}]\n")
                 proof = replace(proving.prove(root, _read(root), _read, level=args.sandbox or ""), lacking=())
             found = proof.found
+            if args.check:
+                proof = proving.check(root, proof, level=args.sandbox or "")
     seconds = time.monotonic() - began
     if args.json:
         print(json.dumps(_document(found, proof, written, seconds), indent=2))
@@ -180,6 +187,7 @@ def _document(
             {
                 "label": f"//:{test.name}",
                 "path": test.path,
+                "also": list(test.also),
                 "whole": test.whole,
                 "why": test.why,
                 "sure": states[f"//:{test.name}"].sure,

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 
 from fairlead.build.infer import pytest_settings
 from fairlead.build.infer.imports import Facts
@@ -37,7 +38,8 @@ class Library:
 
 @dataclass(frozen=True)
 class Test:
-    """A test file. `why` says what made its inputs the whole project, "" if they are exact imports."""
+    """A test file, or several that the settings join: `path` is the first, `also` are the others. `why` says
+    what made its inputs the whole project, "" if they are exact imports."""
 
     __test__ = False
 
@@ -50,6 +52,24 @@ class Test:
     why: str
     search: tuple[str, ...]
     import_mode: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """All its test files, in the order in which they run."""
+        return (self.path, *self.also)
+
+    def with_all(self, others: Sequence[Test]) -> Test:
+        """One test of this one's files and those of `others`."""
+        every = (self, *others)
+        return replace(
+            self,
+            srcs=tuple(sorted({path for test in every for path in test.srcs})),
+            resources=tuple(sorted({path for test in every for path in test.resources})),
+            whole=any(test.whole for test in every),
+            why=next((test.why for test in every if test.why), ""),
+            also=(*self.also, *(path for test in others for path in test.files)),
+        )
 
 
 @dataclass
@@ -67,9 +87,13 @@ def find(
     facts: Mapping[str, Facts],
     uses: Collection[str] = (),
     given: Collection[str] = (),
+    join: Sequence[str] = (),
 ) -> Targets:
-    """The targets of the projects, whose files are `files` and whose modules say `facts`; packages of the
-    environment use the distributions `uses`, and every test gets the files and folders `given`."""
+    """The targets of the projects, whose files are `files` and whose modules say `facts`.
+
+    Packages of the environment use the distributions `uses`; every test gets the files and folders `given`;
+    each text of `join` names test files that are one target.
+    """
     modules = Modules(files)
     made = Targets()
     names: set[str] = set()
@@ -93,7 +117,23 @@ def find(
             if not scope.ignored(path):
                 made.tests.append(scope.test(path, _name(names, path.removesuffix(".py"))))
     made.tests.sort(key=lambda test: test.path)
+    for words in join:
+        made.tests = _joined_tests(made.tests, words.split())
     return made
+
+
+def _joined_tests(tests: Sequence[Test], wanted: Sequence[str]) -> list[Test]:
+    """`tests` with those that fit one of the paths, folders or patterns `wanted` made one, project by
+    project."""
+    made: list[Test] = []
+    together: dict[int, list[Test]] = {}
+    for test in tests:
+        if any(test.path.startswith(f"{w.rstrip('/')}/") or fnmatchcase(test.path, w) for w in wanted):
+            together.setdefault(test.project, []).append(test)
+        else:
+            made.append(test)
+    made += [first.with_all(others) for first, *others in together.values()]
+    return sorted(made, key=lambda test: test.path)
 
 
 def _libraries(made: Targets, names: set[str], number: int, project: Project, files: Sequence[str]) -> None:
