@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from fairlead.build.analyses import Analyses, Made
 from fairlead.build.artifact import Artifact, BuildArtifact, Found, command
 from fairlead.build.attrs import DepRef, resolve, to_json
 from fairlead.build.buckconfig import BuckConfig
@@ -83,7 +84,9 @@ def _evaluate(
         ordered = _closure(loader, sorted(requested | _in_suites(loader, requested)))
     finally:
         loader.flush()  # also where one file is wrong: the others need not be evaluated again
-    return _Analysis(loader).plan(ordered, sorted(requested))
+    return _Analysis(loader, None if store is None else Analyses(store, loader)).plan(
+        ordered, sorted(requested)
+    )
 
 
 def named(loader: Loader, pattern: Pattern) -> Iterable[Label]:
@@ -293,8 +296,9 @@ class Dependency(Native):
 class _Analysis:
     """Runs the rules, dependencies first, and gathers the plan."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, kept: Analyses | None) -> None:
         self.loader = loader
+        self.kept = kept
         self.declared: dict[Label, Declared] = {}
         self.providers: dict[Label, dict[Provider, Instance]] = {}
         self.toolchains: dict[str, Toolchain] = {}
@@ -304,13 +308,20 @@ class _Analysis:
 
     def plan(self, ordered: Sequence[Declared], requested: Sequence[Label]) -> Plan:
         targets: dict[str, Target] = {}
-        for declared in ordered:
-            self.declared[declared.label] = self.now = declared
-            self.places[str(declared.label)] = declared.place
-            try:
-                targets[str(declared.label)] = self._target(declared)
-            except Exception as error:
-                raise self._at(error, declared) from None
+        if self.kept is not None:
+            self.kept.expect(ordered)
+        try:
+            for declared in ordered:
+                self.declared[declared.label] = declared
+                self.places[str(declared.label)] = declared.place
+                made = self._made(declared)
+                self.actions.extend(made.actions)
+                if made.toolchain is not None:
+                    self.toolchains[made.toolchain.label] = made.toolchain
+                targets[str(declared.label)] = made.target
+        finally:
+            if self.kept is not None:
+                self.kept.flush()
         self._check_apart()
         for label in map(str, requested):
             for test in targets[label].tests:
@@ -354,7 +365,43 @@ class _Analysis:
             found.where = f"{found.where}, for {declared.place}" if found.where else declared.place
         return found
 
-    def _target(self, declared: Declared) -> Target:
+    def _made(self, declared: Declared) -> Made:
+        """What the target's rule comes to, or has come to before."""
+        found = None if self.kept is None else self.kept.find(declared)
+        if found is not None:
+            return found
+        for lower in self._untold(declared):
+            self._run_rule(lower)  # it did not fail before: all that it is made of is the same
+        told = self.loader.printed
+        made = self._run_rule(declared)
+        if self.kept is not None and self.loader.printed == told:
+            self.kept.keep(declared, made)
+        return made
+
+    def _untold(self, declared: Declared) -> list[Declared]:
+        """What the target depends on whose rules have not run here, each after what it depends on itself."""
+        found: dict[Label, Declared] = {}
+        stack = [declared]
+        while stack:
+            target = stack[-1]
+            below = [ref.label.raw_target() for ref in target.deps()]
+            waiting = [label for label in below if label not in self.providers and label not in found]
+            if waiting:
+                stack.extend(self.declared[label] for label in waiting)
+                continue
+            stack.pop()
+            if target is not declared:
+                found[target.label] = target
+        return list(found.values())
+
+    def _run_rule(self, declared: Declared) -> Made:
+        self.now = declared
+        try:
+            return self._target(declared)
+        except Exception as error:
+            raise self._at(error, declared) from None
+
+    def _target(self, declared: Declared) -> Made:
         label = declared.label
         attrs = Struct({name: resolve(value, self) for name, value in declared.attrs.items()})
         actions = Actions(label, self.loader.config.cells.path(label.cell, label.package))
@@ -362,15 +409,12 @@ class _Analysis:
         found = self.providers[label] = sort_out(returned, f"the rule {declared.rule._name}")
         freeze({"providers": [*found.values()]})  # who depends on this target may not change what it said
         ordered = actions._finish()
-        self.actions.extend(ordered)
-        if actions._toolchain is not None:
-            self.toolchains[actions._toolchain.label] = actions._toolchain
         module = self.loader.module(declared.rule._module)
         run, run_inputs = self._run(found)
         tests = tuple(map(str, _stands_for(declared)))
         test = None if tests else self._test(found)  # a test that is handed on is run once, as what it is
         used = {name for action in ordered for name in action.toolchains}
-        return Target(
+        target = Target(
             label=str(label),
             rule=declared.rule._name,
             rule_bzl=module.closure,
@@ -389,6 +433,7 @@ class _Analysis:
             ),
             tests=tests,
         )
+        return Made(target, ordered, actions._toolchain)
 
     def _run(self, found: dict[Provider, Instance]) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
         if RUN not in found:

@@ -66,6 +66,7 @@ class Package:
         self.build_file = build_file
         self.targets: dict[str, Declared] = {}
         self.asked = Asked()
+        self.rows: dict[str, Any] = {}
         self._loader = loader
         self._folder = loader.config.cells.path(cell, name)
 
@@ -163,6 +164,7 @@ class Loader:
         self._codes = None if store is None else Codes(store.root)
         self._compile = compile_source if self._codes is None else self._codes.compile
         self._on_print = on_print
+        self.printed = 0
         self._budget = Budget()
         self._universe = universe(self._budget, self._print)
         self._digests: dict[str, str] = {}
@@ -198,7 +200,14 @@ class Loader:
             }
         return self._globals[rule._module].get(id(rule))
 
+    def row(self, target: Declared) -> tuple[Any, ...] | None:
+        """A target as data, None if it cannot be told so."""
+        package = self.package(target.label.cell, target.label.package)
+        found = None if package is None else package.rows.get(target.label.name)
+        return packages.row(self, target) if found is None else found
+
     def _print(self, text: str) -> None:
+        self.printed += 1
         package = CURRENT.get()
         if self._open:
             self._open[-1].asked.printed = True
@@ -445,6 +454,7 @@ class Loader:
         if known is not None and declared is not None:
             package.asked = known.asked
             package.targets = {target.label.name: target for target in declared}
+            package.rows = dict(zip(package.targets, known.rows, strict=True))
             self._packages[folder] = package
             return package
         source = self._inferred() if build_file == INFERRED else self.tree.read(build_file)

@@ -135,7 +135,7 @@ class Packages:
         if asked.printed:
             return
         name = self._name(loader, build_file, sha)
-        rows = [_row(loader, target) for target in targets]
+        rows = [row(loader, target) for target in targets]
         if None in rows:
             return
         told = (asked.kinds, asked.owners, asked.settings, asked.modules, asked.files, False)
@@ -189,7 +189,7 @@ def _holds(loader: Loader, folder: str, asked: Asked) -> bool:
 _DEP, _SOURCE, _ARG, _MACRO, _LABEL = range(5)
 
 
-def _row(loader: Loader, target: Declared) -> tuple[Any, ...] | None:
+def row(loader: Loader, target: Declared) -> tuple[Any, ...] | None:
     """A target as data, None if its rule is no global of a file."""
     name = loader.global_name(target.rule)
     if name is None:
@@ -208,8 +208,8 @@ def _row(loader: Loader, target: Declared) -> tuple[Any, ...] | None:
     )
 
 
-def _declared(loader: Loader, row: tuple[Any, ...]) -> Declared:
-    label, (module, name), _, attrs, place, visibility, within_view, _ = row
+def _declared(loader: Loader, told: tuple[Any, ...]) -> Declared:
+    label, (module, name), _, attrs, place, visibility, within_view, _ = told
     rule = loader.module(module).names[name]
     if not isinstance(rule, Rule):
         raise TypeError(f"{name} is no rule")

@@ -121,21 +121,21 @@ def _table(plan: Plan) -> dict[str, object]:
 
 
 def _plan(table: Mapping[str, Any]) -> Plan:
-    make_test = _maker(TestSpec)
+    make_test = maker(TestSpec)
     for row in table["targets"]:
         if row["test"] is not None:
             row["test"] = make_test(row["test"])
-    targets = map(_maker(Target), table["targets"])
-    toolchains = map(_maker(Toolchain), table["toolchains"])
+    targets = map(maker(Target), table["targets"])
+    toolchains = map(maker(Toolchain), table["toolchains"])
     return Plan(
         {target.label: target for target in targets},
-        tuple(map(_maker(Action), table["actions"])),
+        tuple(map(maker(Action), table["actions"])),
         {toolchain.label: toolchain for toolchain in toolchains},
         tuple(table["requested"]),
     )
 
 
-def _maker(kind: type[T]) -> Callable[[dict[str, Any]], T]:
+def maker(kind: type[T]) -> Callable[[dict[str, Any]], T]:
     """Makes values of a frozen dataclass from their fields. Its own `__init__` takes three times as long,
     which for 20,000 actions is what a person waits for."""
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]

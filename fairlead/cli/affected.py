@@ -111,7 +111,7 @@ def _reached(args: argparse.Namespace, here: project.Project) -> int:
     with here.graph() as graph:
         found = [item for item in reached(graph, paths) if args.all or item.test]
     if args.json:
-        same = {"state": "reached", "old": None, "new": None, "causes": []}
+        same: dict[str, object] = {"state": "reached", "old": None, "new": None, "causes": []}
         rows = [{"label": item.label, "test": item.test, **same} for item in found]
         document = {"schema": "fairlead.affected/1", "from": None, "to": "files on disk", "targets": rows}
         print(json.dumps(document, indent=2))
