@@ -33,6 +33,7 @@ _Place: TypeAlias = tuple[str, int]
 """A code object's qualified name and first line."""
 
 _FINALIZER = "__del__"
+_ANNOTATIONS = "__annotate__"  # what Python 3.14 calls the code that evaluates them
 _BYTECODE = re.compile(r"(.*/)?__pycache__/(.+?)\.[a-z]+-?\d+(?:-pytest-.*)?(?:\.opt-\w+)?\.pyc")
 
 
@@ -126,9 +127,9 @@ def bodies(
 def named(parts: Blocks, entered: Iterable[_Place]) -> frozenset[str] | None:
     """The names of the bodies that code objects stand for; None if one of them cannot be told.
 
-    What is nested in a function is a part of its body, which was entered before. Lambdas and comprehensions
-    outside of functions are parts of the skeleton. Finalizers count as entered: the interpreter may run one
-    while it tells of something else.
+    What is nested in a function is a part of its body, which was entered before. Lambdas, comprehensions and
+    annotations outside of functions are parts of the skeleton. Finalizers count as entered: the interpreter
+    may run one while a callback of some other tool keeps it from telling.
     """
     known: dict[_Place, list[str]] = {}
     names = {body.name for body in parts.bodies if body.qualname.rpartition(".")[2] == _FINALIZER}
@@ -144,7 +145,7 @@ def named(parts: Blocks, entered: Iterable[_Place]) -> frozenset[str] | None:
         elif (qualname, line) in known:
             outer.add(function)
             names.update(known[qualname, line])
-        else:
+        elif function.rpartition(".")[2] != _ANNOTATIONS:
             return None
     return frozenset(names) if around <= outer else None
 

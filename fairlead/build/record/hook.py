@@ -149,7 +149,8 @@ _heard.__cantrace__ = True  # type: ignore[attr-defined]  # else nothing is told
 
 
 def _tracer_set(arguments: "tuple[Any, ...]", caller: "FrameType") -> None:
-    if str(caller.f_globals.get("__name__")).split(".")[0] not in TRACERS:
+    tool = str(caller.f_globals.get("__name__")).split(".")[0] in TRACERS
+    if not tool or caller.f_code.co_filename.startswith(_root):
         _lost("a trace function or profiler was set")
 
 

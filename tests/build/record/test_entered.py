@@ -429,6 +429,8 @@ def test_what_is_nested_needs_what_it_stands_in() -> None:
     found: Set[str] | None = names_of(parts, [("f", 1), ("f.<locals>.g", 2), ("<lambda>", 4)])
     assert found == {"f#0", "C.__del__#0"}
     assert names_of(parts, [("f.<locals>.g", 2)]) is None
+    found = names_of(parts, [("f.__annotate__", 1), ("__annotate__", 1)])
+    assert found == {"C.__del__#0"}
     assert names_of(parts, [("f", 2)]) is None
 
 
