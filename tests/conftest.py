@@ -13,6 +13,8 @@ from tests.browser import ARGUMENTS, CHROMIUM
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+os.environ["FAIRLEAD_BUILD_DAEMON"] = "off"  # a test that wants one says so, and ends it
+
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:

@@ -269,6 +269,14 @@ def test_a_blob_that_has_gone_is_made_again(here: Desk) -> None:
     assert _outputs(here.root)["__b__/b.out"] == b"B\nC\nA\nB\n"
 
 
+def test_the_whole_folder_of_outputs_is_removed(here: Desk) -> None:
+    here.build()
+    shutil.rmtree(here.root / "fairlead-out")
+    assert here.build()["actions"] == {"ran": 12, "known": 0}
+    assert (here.root / "fairlead-out/.gitignore").read_text() == "*\n"
+    assert here.build()["actions"] == {"ran": 0, "known": 12}
+
+
 def test_another_process_that_uses_the_store_is_heeded(here: Desk) -> None:
     here.build()
     write(here.root, {"s0": "c\n"})

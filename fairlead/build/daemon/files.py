@@ -34,13 +34,15 @@ _MANY = 50_000
 
 
 class Files:
-    """The files below `root`. One thread uses it."""
+    """The files below `root`. One thread uses it. It is of no use for a further command if it is `deaf`, for
+    the system lets us watch no more folders, or if the project no longer `stands` there."""
 
     def __init__(self, root: Path, results: Results) -> None:
         self.root = root
         self.age = 0
         self.changes: list[Change] = []
         self.stands = True
+        self.deaf = False
         self._results = results
         self._identity = _identity(root)
         self._disk = DiskTree(root, results)
@@ -69,14 +71,21 @@ class Files:
         """Name -> git mode of what is in a real folder."""
         found = self._folders.get(folder)
         if found is None:
-            watched = self._watcher.add(folder)
+            watched = self._hear(folder)
             found = self._disk._scan(folder)
             for name, mode in found.items():
                 if mode in (FOLDER, REPOSITORY) and name not in NEVER:
-                    self._watcher.add(f"{folder}/{name}" if folder else name)
+                    self._hear(f"{folder}/{name}" if folder else name)
             if watched:
                 self._folders[folder] = found
         return found
+
+    def _hear(self, folder: str) -> bool:
+        try:
+            return self._watcher.add(folder)
+        except watcher.Full:
+            self.deaf = True
+            return False
 
     def knows(self, folder: str) -> bool:
         """Whether what happens in the folder is heard."""

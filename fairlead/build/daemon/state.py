@@ -25,7 +25,7 @@ from fairlead.build.plans import Plans
 from fairlead.build.sandbox import Requested
 from fairlead.build.tree import DiskTree
 from fairlead.errors import FairleadError, UsageError
-from fairlead.store import Store
+from fairlead.store import Store, atomic
 
 _REQUESTS = 8
 """Requests (patterns from a folder) that are kept; the one that was not asked for longest goes first."""
@@ -122,9 +122,9 @@ class State:
         self._look_at_interpreters()
         try:
             yield
-        except watcher.Full:
-            self._give_up()
-            raise
+        finally:
+            if self.files is not None and self.files.deaf:
+                self._give_up()
 
     def _look_at_interpreters(self) -> None:
         """An interpreter that a toolchain names may be another one than at the last command: what was made by
@@ -148,7 +148,7 @@ class State:
         """Watch nothing from now on: there are more folders than the system lets us watch."""
         if self.files is not None:
             self.files.end()
-        self.files = None
+        self.files, self.unread = None, None
         self.requests.clear()
 
     def forget(self) -> None:
@@ -160,6 +160,9 @@ class State:
             self.files = None
         if _identity(self.store.results.path) != self._results:
             self.store.results.close()
+            out = self.root / OUT
+            if not out.exists() and self.store.root.is_relative_to(out):
+                atomic.write(out / ".gitignore", b"*\n")
             self.store = Store.open(self.store.root)
             self._results = _identity(self.store.results.path)
         self._watch()
