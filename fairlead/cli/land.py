@@ -2,7 +2,8 @@
 
 `fairlead land D12` puts D12 in the queue; `--stack` everything below it too. The server makes the
 candidate commit, a worker runs the tests it can affect, and the trunk moves only if the land rule
-holds. `--wait` follows that to its end and fails if the diff is refused.
+holds. `--wait` follows that to its end and fails if the diff is refused. `--cancel` takes a diff that you
+wrote or queued out of the queue again; it stays accepted.
 
 `fairlead land verify A..B` checks the evidence of landed commits with git and the public keys alone.
 """
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", action="store_true", help="follow the queue until it has landed or was refused"
     )
+    parser.add_argument("--cancel", action="store_true", help="take the diff out of the queue")
     parser.add_argument(
         "--timeout", type=int, default=3600, metavar="SECONDS", help="how long --wait follows; default: 3600"
     )
@@ -47,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
         )
     number = client.diff_number(args.what)
     server = client.connect(args.server, client.here())
+    if args.cancel:
+        return _cancel(args, server, number)
     after = client.number_of(client.mapping(server.get("/healthz"), "/healthz"), "events", "/healthz")
     answer = server.post(f"/api/diffs/{number}/land", {"stack": args.stack})
     numbers = answer.get("queued")
@@ -67,6 +71,25 @@ def run(args: argparse.Namespace) -> int:
             {"diff": n, "commit": commits[n], "url": f"{server.url}/commits/{commits[n]}"} for n in numbers
         ]
         say(json.dumps({"schema": "fairlead.land/1", "queued": numbers, "landed": landed}))
+    return 0
+
+
+def _cancel(args: argparse.Namespace, server: client.Client, number: int) -> int:
+    """Take a diff out of the queue."""
+    if args.stack or args.wait:
+        raise UsageError(
+            "--cancel takes one diff out of the queue, and neither --stack nor --wait goes with it",
+            where="fairlead land",
+            remedy="fairlead land --cancel D12",
+        )
+    answer = server.post(f"/api/diffs/{number}/dequeue", {})
+    state = client.text_of(answer, "state", "the answer")
+    document = {"schema": "fairlead.land/1", "cancelled": [number], "state": state}
+    say(
+        json.dumps(document)
+        if args.json
+        else f"D{number} is out of the queue; it is {state.replace('_', ' ')}"
+    )
     return 0
 
 
@@ -146,7 +169,7 @@ def _plain(line: str) -> str:
 
 def _verify(args: argparse.Namespace) -> int:
     """Hand over to the verifier, with the keys kept at login unless others are named."""
-    if args.range is None or args.stack or args.wait:
+    if args.range is None or args.stack or args.wait or args.cancel:
         raise UsageError(
             "verify takes a range and no option of landing", remedy="fairlead land verify A..B [--keys FILE]"
         )

@@ -1,6 +1,7 @@
 """Invite people and workers to a server, and see who is there. Run it where the data folder is.
 
     fairlead people invite NAME       prints a link that makes the account, once, within 7 days
+    fairlead people reset NAME        prints a link that sets another password, once, within a day
     fairlead people list              people and workers
     fairlead people enrol-worker      prints a code with which one worker may register, within 10 minutes
     fairlead people revoke-worker W   its verdicts count no more; what has landed stays verifiable
@@ -23,7 +24,7 @@ from fairlead.errors import UsageError
 if TYPE_CHECKING:
     from fairlead.serve.records import Records
 
-ACTIONS = ("invite", "list", "enrol-worker", "revoke-worker")
+ACTIONS = ("invite", "reset", "list", "enrol-worker", "revoke-worker")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,14 +50,14 @@ def run(args: argparse.Namespace) -> int:
             where=str(data),
             remedy="start the server once: fairlead serve",
         )
-    needs_name = args.action in ("invite", "revoke-worker")
+    needs_name = args.action in ("invite", "reset", "revoke-worker")
     if needs_name != (args.name is not None):
         raise UsageError(
             f"{args.action} takes {'a' if needs_name else 'no'} name", remedy="fairlead people --help"
         )
     records = Records(path)
     try:
-        if args.action == "invite":
+        if args.action in ("invite", "reset"):
             return _invite(args, data, records)
         if args.action == "list":
             return _list(args, records)
@@ -86,7 +87,11 @@ def _invite(args: argparse.Namespace, data: Path, records: Records) -> int:
             where=str(data),
             remedy="start it: fairlead serve",
         ) from None
-    link = f"{url}/invite/{auth.invite(records, args.name, admin=args.admin)}"
+    if args.action == "reset":
+        code = auth.reset(records, args.name)
+    else:
+        code = auth.invite(records, args.name, admin=args.admin)
+    link = f"{url}/invite/{code}"
     document = {"schema": "fairlead.people/1", "name": args.name, "link": link}
     say(json.dumps(document) if args.json else link)
     return 0

@@ -117,6 +117,7 @@ def routes(state: State) -> list[Route]:
         ("GET", "/api/diffs/{number:int}", "person", _show_diff),
         ("POST", "/api/diffs/{number:int}/posts", "person", _post),
         ("POST", "/api/diffs/{number:int}/land", "person", _land),
+        ("POST", "/api/diffs/{number:int}/dequeue", "person", _dequeue),
         ("POST", "/api/diffs/{number:int}/abandon", "person", _abandon),
         ("POST", "/api/diffs/{number:int}/reclaim", "person", _reclaim),
         ("POST", "/api/diffs/{number:int}/publish", "person", _publish),
@@ -352,6 +353,11 @@ def _thread(call: Call) -> Answer:
 def _land(call: Call) -> Answer:
     stack = call.flag("stack")
     return {"queued": landing.enqueue(call.state, call.person, call.number(), stack=stack)}
+
+
+def _dequeue(call: Call) -> Answer:
+    review.dequeue(call.state, call.person, call.number())
+    return _state_of(call)
 
 
 def _abandon(call: Call) -> Answer:

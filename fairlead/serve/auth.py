@@ -35,6 +35,7 @@ from fairlead.serve.state import State
 PERSON_SCOPES = frozenset({"git", "api", "publish"})
 WORKER_SCOPES = frozenset({"worker"})
 INVITATION_DAYS = 7
+RESET_DAYS = 1
 SESSION_DAYS = 30
 ENROLMENT_SECONDS = 600
 SHORTEST_PASSWORD = 8
@@ -120,8 +121,26 @@ def invite(records: Records, name: str, *, admin: bool = False) -> str:
     return code
 
 
+def reset(records: Records, name: str) -> str:
+    """Make a link's code with which the owner of an account chooses another password, once, within a day."""
+    code = new_secret()
+    with records.write() as c:
+        known = people.by_name(c, name)
+        if known is None:
+            raise UsageError(
+                f"nobody is called {name} here",
+                remedy="`fairlead people list` says who there is",
+            )
+        people.invite(c, hash_secret(code), name, known.admin, time.time() + RESET_DAYS * 86400)
+    return code
+
+
 def accept(records: Records, code: str, password: str, name: str | None = None) -> tuple[Person, str]:
-    """Spend an invitation: the new account and its first token."""
+    """Spend an invitation: the new account and its first token.
+
+    The code of a reset is an invitation to an account that is there: it gets the password, and all that was
+    signed in with the old one, browsers and tokens, is signed out.
+    """
     _check_password(password)
     encoded = hash_password(password)
     token = new_secret()
@@ -136,7 +155,10 @@ def accept(records: Records, code: str, password: str, name: str | None = None) 
             raise UsageError(
                 f"this invitation is for {invitation.name}, not for {name}", remedy="leave the name out"
             )
-        person = people.add(c, invitation.name, encoded, invitation.admin)
+        known = people.by_name(c, invitation.name)
+        person = known or people.add(c, invitation.name, encoded, invitation.admin)
+        if known is not None:
+            people.set_password(c, known.id, encoded)
         people.add_token(
             c, hash_secret(token), person_id=person.id, scopes=PERSON_SCOPES, label="made with the account"
         )
@@ -194,7 +216,7 @@ def check_password(records: Records, name: str, password: str) -> Person:
     if not right or person is None:
         raise NotSignedIn(
             "name and password do not fit",
-            remedy="check both; a lost password needs an invitation under another name",
+            remedy="check both; for a lost password the server's operator runs: fairlead people reset NAME",
         )
     return person
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fairlead.errors import UsageError, did_you_mean
+from fairlead.errors import UsageError, WorkFailed, did_you_mean
 from fairlead.git import Repo
 from fairlead.serve import lifecycle
-from fairlead.serve.records import Connection, diffs, events, posts
+from fairlead.serve.records import Connection, diffs, events, posts, queue
 from fairlead.serve.records.values import Anchor, Diff, Person, Reason, Version
 from fairlead.serve.reply import Forbidden, NotFound
 from fairlead.serve.state import State
@@ -206,6 +206,25 @@ def abandon(state: State, person: Person, number: int) -> None:
             lifecycle.unqueue(c, number, Reason("abandoned", f"{person.name} abandoned it", f"D{number}"))
         lifecycle.move(c, number, "abandon")
         lifecycle.tell(c, number, f"{person.name} abandoned this diff.", data={"event": "abandoned"})
+
+
+def dequeue(state: State, person: Person, number: int) -> None:
+    """The author, or who asked to land it, takes a diff out of the queue; it stays accepted."""
+    with state.records.write() as c:
+        diff = find(c, number)
+        asked = [e.person for e in queue.entries_of(c, number) if e.state in queue.OPEN]
+        if person.name not in (*lifecycle.authors(c, diff), *asked):
+            raise Forbidden(f"D{number} belongs to {diff.author}", remedy=f"ask {diff.author}")
+        if diff.state == "landing":
+            raise WorkFailed(f"D{number} is landing now: the land rule has held", remedy="wait for it")
+        if diff.state != "queued":
+            raise WorkFailed(f"D{number} is not in the queue; it is {diff.state.replace('_', ' ')}")
+        text = f"{person.name} took it out of the queue"
+        lifecycle.unqueue(c, number, Reason("dequeued", text, f"D{number}"))
+        lifecycle.move(c, number, "dequeue")
+        lifecycle.tell(
+            c, number, f"{person.name} took this diff out of the queue.", data={"event": "dequeued"}
+        )
 
 
 def reclaim(state: State, person: Person, number: int) -> None:

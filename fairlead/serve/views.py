@@ -297,6 +297,7 @@ class LandBox:
     may_land: bool = False  # the viewer may press the button
     commit: str = ""  # the landed commit
     position: int | None = None  # place in the queue, 1 is next
+    may_cancel: bool = False  # the viewer may take it out of the queue
     refused: str = ""  # why the last attempt was refused
     refused_log: str = ""
 
@@ -513,6 +514,7 @@ class SignInPage:
     code: str = ""  # the invitation
     error: str = ""
     remedy: str = ""
+    known: bool = False  # the account is there, and gets another password
 
 
 @dataclass(frozen=True)

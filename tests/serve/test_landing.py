@@ -273,6 +273,44 @@ def test_a_request_takes_a_queued_diff_out(team: Team) -> None:
         team.worker.hand_in_keys(job, team.here.repo, {}, {T: "k"})
 
 
+def test_an_author_takes_a_diff_out_of_the_queue_and_may_queue_it_again(team: Team) -> None:
+    number = team.accepted({"a.txt": "x\n"}, "not yet")
+    stranger = team.here.join("stranger")
+    with pytest.raises(WorkFailed, match="is not in the queue; it is accepted"):
+        team.author.call("POST", f"/api/diffs/{number}/dequeue", {})
+    team.author.land(number)
+    job = team.worker.lease()
+    with pytest.raises(FairleadError, match="belongs to author"):
+        stranger.call("POST", f"/api/diffs/{number}/dequeue", {})
+    answer = team.author.call("POST", f"/api/diffs/{number}/dequeue", {})
+    assert answer == {"number": number, "state": "accepted"}
+    entry = team.ended(number)
+    assert entry["state"] == "cancelled" and entry["reasons"][0]["text"] == "author took it out of the queue"
+    with pytest.raises(FairleadError, match="is not leased to tester"):
+        team.worker.hand_in_keys(job, team.here.repo, {}, {T: "k"})
+    stranger.land(number)
+    assert stranger.call("POST", f"/api/diffs/{number}/dequeue", {})["state"] == "accepted"
+    team.author.land(number)
+    team.worker.do(team.worker.lease(), team.here.repo, {T: "k"})
+    assert team.ended(number)["state"] == "landed"
+    with pytest.raises(WorkFailed, match="it is landed"):
+        team.author.call("POST", f"/api/diffs/{number}/dequeue", {})
+
+
+def test_what_stands_on_a_diff_that_left_the_queue_leaves_it_too(team: Team) -> None:
+    lower = team.submitted({"a.txt": "x\n"}, "lower")
+    commit = team.clone.commit({"b.txt": "x\n"}, "upper")
+    team.clone.submit()
+    upper = team.number(commit)
+    team.reviewer.accept(lower)
+    team.reviewer.accept(upper)
+    team.author.land(upper, stack=True)
+    team.author.call("POST", f"/api/diffs/{lower}/dequeue", {})
+    assert team.ended(lower)["state"] == "cancelled"
+    entry = team.ended(upper)
+    assert entry["state"] == "refused" and f"D{lower}" in entry["reasons"][0]["text"]
+
+
 def test_an_open_thread_that_must_be_fixed_stops_a_landing(team: Team) -> None:
     number = team.accepted({"a.txt": "x\n"}, "thread")
     post = team.reviewer.say(number, kind="inline", path="a.txt", line=1, body="mend this", must_fix=True)

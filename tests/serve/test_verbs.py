@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from fairlead import cli, net
+from fairlead.errors import FairleadError
 from fairlead.serve.local_worker import LocalWorker
 from fairlead.serve.records import people
 from fairlead.ship.values import Settings
@@ -67,6 +68,37 @@ def test_people_are_invited_while_the_server_runs(tmp_path: Path) -> None:
         assert (
             shown["people"] == [{"name": "author", "admin": True}] and shown["workers"][0]["revoked"] is True
         )
+
+
+def test_a_lost_password_is_set_anew_by_a_link_that_works_once(tmp_path: Path) -> None:
+    data = str(tmp_path / "data")
+    with process(tmp_path / "data") as here:
+        author = here.join("author", admin=True)
+        done = fairlead("people", "reset", "author", "--data", data)
+        assert done.returncode == 0 and done.stdout.startswith(f"{here.url}/invite/"), done.stderr
+        link = done.stdout.strip()
+        page = net.request("GET", link)
+        assert page.status == 200 and b"Choose a new password" in page.body
+        assert author.call("GET", "/api/me")["name"] == "author", "until the link is used all goes on"
+        path = f"{here.url}/api/invitations/{link.rpartition('/')[2]}"
+        answer: Any = net.fetch_json("POST", path, payload={"password": "another password"})
+        assert answer["person"] == "author"
+        with pytest.raises(FairleadError, match="unknown, expired or revoked"):
+            author.call("GET", "/api/me")
+        author.token = answer["token"]
+        assert author.call("GET", "/api/me") == {
+            "name": "author",
+            "admin": True,
+            "scopes": ["api", "git", "publish"],
+        }
+        sign_in = f"{here.url}/api/tokens"
+        with pytest.raises(FairleadError, match="do not fit"):
+            net.fetch_json("POST", sign_in, payload={"name": "author", "password": PASSWORD})
+        net.fetch_json("POST", sign_in, payload={"name": "author", "password": "another password"})
+        with pytest.raises(FairleadError, match="was used already"):
+            net.fetch_json("POST", path, payload={"password": "a third password"})
+        nobody = fairlead("people", "reset", "nobody", "--data", data)
+        assert nobody.returncode == 2 and "nobody is called nobody here" in nobody.stderr
 
 
 def test_wrong_usage_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

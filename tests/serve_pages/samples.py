@@ -432,6 +432,16 @@ PAGES: dict[str, tuple[str, views.Shell, object]] = {
         shell("Welcome", viewer=None, seq=None),
         views.SignInPage("/", "reviewer", "c0de"),
     ),
+    "reset": (
+        "sign_in.html",
+        shell("Welcome", viewer=None, seq=None),
+        views.SignInPage("/", "reviewer", "c0de", known=True),
+    ),
+    "queued": (
+        "diff.html",
+        shell("D2"),
+        diff_page(state=State("queued"), land=views.LandBox("queued", position=2, may_cancel=True)),
+    ),
     "error": (
         "error.html",
         shell("Not found", seq=None),

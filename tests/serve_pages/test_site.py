@@ -352,3 +352,19 @@ def test_a_file_too_large_to_show_has_a_link_to_its_bytes(house: House) -> None:
     for path in ("/D1/v1/raw/f00000000", "/D1/v2/raw/" + links[0].rpartition("/")[2], "/D9/v1/raw/f00000000"):
         assert reviewer.get(path).status_code == 404
     assert house.browser(None).get(links[0]).status_code == 303
+
+
+def test_the_author_takes_a_diff_out_of_the_queue_by_a_button(house: House) -> None:
+    house.commit("Lay the ground", {"a.py": CODE})
+    house.push("refs/heads/main")
+    house.commit("Say fifty", {"a.py": CODE.replace("x + 5", "x + 50")})
+    house.push()
+    author, reviewer = house.browser("author"), house.browser()
+    reviewer.submit("/D1/posts", {"do": "accept", "version": "1", "body": ""})
+    author.submit("/D1/land", {})
+    assert "Take out of the queue" in author.page("/D1") and "Take out" not in reviewer.page("/D1")
+    assert reviewer.submit("/D1/dequeue", {}).status_code == 403
+    assert author.submit("/D1/dequeue", {}).status_code == 303
+    assert "Ready to land" in words(author.page("/D1")) and "The queue is empty." in words(
+        author.page("/queue")
+    )

@@ -30,6 +30,7 @@ def routes(state: State) -> list[BaseRoute]:
         site.route("/D{number}/posts", diff.say, "POST"),
         site.route("/D{number}/threads", diff.settle, "POST"),
         site.route("/D{number}/land", diff.land, "POST"),
+        site.route("/D{number}/dequeue", diff.dequeue, "POST"),
         site.route("/queue", queue.show),
         site.route("/commits", commit.index),
         site.route("/commits/{oid}", commit.show),

@@ -119,7 +119,11 @@ def _land(ask: Ask, c: Connection, diff: Diff) -> views.LandBox:
     if diff.state in ("queued", "landing"):
         waiting = [entry.diff for entry in queue.open_entries(c, diff.repo)]
         position = waiting.index(diff.number) + 1 if diff.number in waiting else None
-        return views.LandBox("landing" if diff.state == "landing" else "queued", position=position)
+        asked = [e.person for e in queue.entries_of(c, diff.number) if e.state in queue.OPEN]
+        mine = ask.person.name in (*lifecycle.authors(c, diff), *asked)
+        if diff.state == "landing":
+            return views.LandBox("landing", position=position)
+        return views.LandBox("queued", position=position, may_cancel=mine)
     below = _below(c, diff)
     missing = [
         views.Missing(reason.code, _sentence(reason.text), reason.subject)
@@ -203,4 +207,11 @@ def land(ask: Ask) -> Response:
     """The land button."""
     number = whole(ask.path["number"], "diff D")
     landing.enqueue(ask.state, ask.person, number, stack=ask.form.get("stack") == "1")
+    return RedirectResponse(f"/D{number}", 303)
+
+
+def dequeue(ask: Ask) -> Response:
+    """The button that takes a diff out of the queue."""
+    number = whole(ask.path["number"], "diff D")
+    review.dequeue(ask.state, ask.person, number)
     return RedirectResponse(f"/D{number}", 303)

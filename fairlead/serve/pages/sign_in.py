@@ -42,7 +42,8 @@ def leave(ask: Ask) -> Response:
 
 def invitation(ask: Ask) -> Response:
     """The form behind an invitation link."""
-    view = views.SignInPage("/", _invited(ask), ask.path["code"])
+    name = _invited(ask)
+    view = views.SignInPage("/", name, ask.path["code"], known=_known(ask, name))
     return render.page("sign_in.html", ask.shell("Welcome"), view)
 
 
@@ -52,11 +53,19 @@ def join(ask: Ask) -> Response:
     try:
         person, _token = auth.accept(ask.state.records, ask.path["code"], ask.form.get("password", ""), name)
     except FairleadError as error:
-        view = views.SignInPage("/", name, ask.path["code"], _sentence(error.what), _sentence(error.remedy))
+        view = views.SignInPage(
+            "/", name, ask.path["code"], _sentence(error.what), _sentence(error.remedy), _known(ask, name)
+        )
         return render.page("sign_in.html", ask.shell("Welcome"), view, status=status_of(error))
     response = RedirectResponse("/", 303)
     auth.open_session(ask.state, person, response)
     return response
+
+
+def _known(ask: Ask, name: str) -> bool:
+    """Whether there is such an account: then the link is one that sets another password."""
+    with ask.state.records.read() as c:
+        return people.by_name(c, name) is not None
 
 
 def _invited(ask: Ask) -> str:

@@ -53,6 +53,17 @@ def password_of(c: Connection, name: str) -> str | None:
     return c.execute(select(person.c.password).where(person.c.name == name)).scalar_one_or_none()
 
 
+def set_password(c: Connection, person_id: int, password: str) -> None:
+    """Another password, already encoded; whoever was signed in with the old one is so no longer."""
+    c.execute(update(person).where(person.c.id == person_id).values(password=password))
+    c.execute(delete(session).where(session.c.person_id == person_id))
+    c.execute(
+        update(token)
+        .values(revoked=time.time())
+        .where(token.c.person_id == person_id, token.c.revoked.is_(None))
+    )
+
+
 def invite(c: Connection, code_hash: str, name: str, admin: bool, expires: float) -> None:
     """Record an invitation; an older unused one for the same name stops working."""
     c.execute(delete(invitation).where(invitation.c.name == name, invitation.c.used.is_(None)))
