@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fairlead.build.record.asked import Asked
-from fairlead.build.record.dependencyset import DependencySet, evaluate
+from fairlead.build.record.dependencyset import Answers, DependencySet, evaluate
 from fairlead.build.record.source import Blocks, blocks
 from fairlead.build.snapshot import Snapshot
 from fairlead.build.tree import Tree
@@ -44,6 +44,7 @@ class Passes:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._sets: dict[str, DependencySet | None] = {}
+        self._answers: Answers | None = None
         self._blocks: dict[str, Blocks | None] = {}
 
     def answers(self, label: str, tree: Tree, given: Given) -> Iterator[Record]:
@@ -81,10 +82,23 @@ class Passes:
         self._store.results.put(NAMESPACE, label, json.dumps(keys).encode())
         record = self._evaluated(questions, snapshot, given)
         self._store.put_record(record)
+        if self._answers is not None:
+            for path in questions.listed:
+                part = self._answers.listing(path)
+                if isinstance(part, list):
+                    self._store.blobs.put(self._answers.listings[str(part[1])])
         return record
 
+    def listing(self, key: str) -> bytes | None:
+        """A listing that some pass has seen, or that was made now."""
+        if self._answers is not None and key in self._answers.listings:
+            return self._answers.listings[key]
+        return self._store.blobs.get(key) if self._store.blobs.has(key) else None
+
     def _evaluated(self, questions: DependencySet, tree: Tree, given: Given) -> Record:
-        return evaluate(questions, tree, given.parts, split=self.split, installed=given.installed)
+        if self._answers is None or self._answers.tree is not tree:
+            self._answers = Answers(tree, split=self.split)
+        return evaluate(questions, self._answers, given.parts, installed=given.installed)
 
     def _keys(self, label: str) -> list[str]:
         data = self._store.results.get(NAMESPACE, label)

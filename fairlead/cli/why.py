@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fairlead.cli import project, terminal
@@ -18,7 +18,6 @@ from fairlead.store.record import ABSENT, Difference, Part
 
 if TYPE_CHECKING:
     from fairlead.build.plan import Plan
-    from fairlead.build.tree import Tree
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 def why_target(text: str, *, as_json: bool) -> int:
     """Explain one target: its record now, beside the record at its last build or test."""
+    from fairlead.build.engine import Engine
     from fairlead.build.key import Platform, target_records
 
     here = project.Project.find()
@@ -50,9 +50,12 @@ def why_target(text: str, *, as_json: bool) -> int:
             f"{text} names {len(plan.requested)} targets", where="fairlead why", remedy="name one of them"
         )
     label = plan.requested[0]
-    answers = _answers(here, store, tree, plan, label)
-    if answers:
-        return why_recorded(store, plan, label, answers, as_json=as_json)
+    test = plan.targets[label].test
+    if test is not None and test.recorded:
+        engine = Engine(store, here.root, tree, plan)
+        answers = engine.answers([label]).get(label)
+        if answers:
+            return why_recorded(store, plan, label, answers, engine.passes.listing, as_json=as_json)
     records = target_records(plan, tree, Platform.here())
     now = records[label]
     before = _before(store, label)
@@ -76,17 +79,15 @@ def why_target(text: str, *, as_json: bool) -> int:
     return 0
 
 
-def _answers(here: project.Project, store: Store, tree: Tree, plan: Plan, label: str) -> list[Record]:
-    """What today's files answer to what the earlier passes of a recorded test asked, the newest first."""
-    from fairlead.build.engine import Engine
-
-    test = plan.targets[label].test
-    if test is None or not test.recorded:
-        return []
-    return Engine(store, here.root, tree, plan).answers([label]).get(label, [])
-
-
-def why_recorded(store: Store, plan: Plan, label: str, answers: list[Record], *, as_json: bool) -> int:
+def why_recorded(
+    store: Store,
+    plan: Plan,
+    label: str,
+    answers: list[Record],
+    listing: Callable[[str], bytes | None],
+    *,
+    as_json: bool,
+) -> int:
     """Explain a test by what its last pass asked for: the answers then, and now."""
     from fairlead.build.record import dependencyset
     from fairlead.build.testing import Verdicts
@@ -109,7 +110,7 @@ def why_recorded(store: Store, plan: Plan, label: str, answers: list[Record], *,
         terminal.say("Nothing that it asked for has changed since it passed.")
     else:
         terminal.say("What it asked for when it last passed, and what is different now:")
-        for line in dependencyset.differences(before, now):
+        for line in dependencyset.differences(before, now, listing):
             terminal.say(f"  {line}")
     counts = [f"{len(part)} {name}" for name, part in now.parts.items() if isinstance(part, Mapping) and part]
     terminal.say(f"It depends on: {', '.join(counts)}. `fairlead why --asked {label}` names them.")

@@ -12,17 +12,18 @@ asked the same share one set.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.build.record.asked import Asked
-from fairlead.build.record.source import Blocks, blocks
+from fairlead.build.record.source import Blocks, Body, blocks
 from fairlead.build.tree import NEVER, Tree
 from fairlead.errors import UsageError
-from fairlead.store.record import ABSENT as NO_PART
+from fairlead.store import digest
 from fairlead.store.record import Difference, Part, Record, explain
 
-KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 2
+KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 3
 ABSENT = "absent"
 
 
@@ -112,60 +113,169 @@ class DependencySet:
         )
 
 
+class Answers:
+    """One tree's answers, each question asked once: many tests ask the same. `split` gives a source's blocks.
+
+    What a folder holds is answered by the digest of a listing; `listings` has those that were made.
+    """
+
+    def __init__(self, tree: Tree, *, split: Callable[[bytes], Blocks | None] = blocks) -> None:
+        self.tree = tree
+        self.listings: dict[str, bytes] = {}
+        self._split = split
+        self._kinds: dict[str, Part] = {}
+        self._files: dict[str, Part] = {}
+        self._listed: dict[str, Part] = {}
+        self._metadata: dict[str, Part] = {}
+        self._links: dict[str, Part] = {}
+        self._blocks: dict[str, tuple[Blocks, dict[str, Body]] | None] = {}
+
+    def kind(self, path: str) -> Part:
+        """What is at a path, or that nothing is."""
+        found = self._kinds.get(path)
+        if found is None:
+            found = self._kinds[path] = self.tree.kind(path) or ABSENT
+        return found
+
+    def files(self, paths: Iterable[str]) -> dict[str, Part]:
+        """Mode and digest of each path that is a file."""
+        known, tree = self._files, self.tree
+        new = [path for path in paths if path not in known]
+        digests = tree.digests(sorted(path for path in new if self.kind(path) == "file"))
+        for path in new:
+            known[path] = [tree.mode(path), digests[path]] if path in digests else self.kind(path)
+        return {path: known[path] for path in paths}
+
+    def listing(self, path: str) -> Part:
+        """A digest of the names and kinds of what a folder holds, without what is never part of a project."""
+        found = self._listed.get(path)
+        if found is None:
+            found = self._listed[path] = self._list(path)
+        return found
+
+    def _list(self, path: str) -> Part:
+        if self.kind(path) != "folder":
+            return self.kind(path)
+        names: dict[str, str] = {}
+        for name in self.tree.list(path):
+            if name not in NEVER:
+                inner = f"{path}/{name}" if path else name
+                names[name] = "link" if self.tree.link(inner) is not None else str(self.kind(inner))
+        data = json.dumps(names, sort_keys=True).encode()
+        key = digest.of_bytes(data)
+        self.listings[key] = data
+        return ["folder", key]
+
+    def metadata(self, path: str) -> Part:
+        """Kind, and of a file mode and size. Times are the same for all files of a run, whatever the tree."""
+        found = self._metadata.get(path)
+        if found is None:
+            found = self.kind(path)
+            if found == "file":
+                found = ["file", self.tree.mode(path), self.tree.size(path)]
+            self._metadata[path] = found
+        return found
+
+    def link(self, path: str) -> Part:
+        """Where it leads; of anything else what it is, for there the question fails in other ways."""
+        found = self._links.get(path)
+        if found is None:
+            target = self.tree.link(path)
+            found = self._links[path] = ["link", target] if target is not None else self.kind(path)
+        return found
+
+    def python(self, path: str, names: Iterable[str], positions: bool) -> Part:
+        """A source's skeleton and some of its bodies; its bytes if it cannot be split."""
+        if self.kind(path) != "file":
+            return self.kind(path)
+        if path not in self._blocks:
+            found = self._split(self.tree.read(path))
+            self._blocks[path] = (
+                None if found is None else (found, {body.name: body for body in found.bodies})
+            )
+        split = self._blocks[path]
+        if split is None:
+            return {"mode": self.tree.mode(path), "whole": self.tree.digest(path)}
+        whole, known = split
+        entered = {name: known.get(name) for name in names}
+        answer: dict[str, Part] = {
+            "mode": self.tree.mode(path),
+            "skeleton": whole.skeleton,
+            "bodies": {name: body.digest if body else ABSENT for name, body in entered.items()},
+        }
+        if positions:
+            moved = {name: body.lines if body else ABSENT for name, body in entered.items()}
+            answer["positions"] = {"": whole.lines, **moved}
+        return answer
+
+
 def evaluate(
     questions: DependencySet,
-    tree: Tree,
+    tree: Tree | Answers,
     given: Mapping[str, Part] = {},
     *,
-    split: Callable[[bytes], Blocks | None] = blocks,
     installed: Mapping[str, str] = {},
 ) -> Record:
-    """The answers of `tree`; equal answers have equal keys.
+    """The answers of `tree`; equal answers have equal keys. Who asks many sets of one tree gives `Answers`.
 
     `given` is what no tree can say, by name: the command, the environment, the toolchain's key, the
-    platform. `split` gives a source's blocks (a caller with many trees keeps them by digest); `installed` the
-    digests of distributions.
+    platform; `installed` are the digests of distributions.
     """
-    wanted = [path for path in questions.files if tree.kind(path) == "file"]
-    digests = tree.digests(sorted(wanted))
-
-    def file(path: str) -> Part:
-        return [tree.mode(path), digests[path]] if path in digests else _kind(tree, path)
-
+    answers = tree if isinstance(tree, Answers) else Answers(tree)
     parts: dict[str, Part] = {
         "given": given,
-        "files": {path: file(path) for path in questions.files},
+        "files": answers.files(questions.files),
         "python": {
-            path: _python(tree, path, names, questions.positions, split)
-            for path, names in questions.python.items()
+            path: answers.python(path, names, questions.positions) for path, names in questions.python.items()
         },
         "absent": {
-            folder: {name: _kind(tree, f"{folder}/{name}" if folder else name) for name in names}
+            folder: {name: answers.kind(f"{folder}/{name}" if folder else name) for name in names}
             for folder, names in _by_folder(questions.absent).items()
         },
-        "listed": {path: _listing(tree, path) for path in questions.listed},
-        "metadata": {path: _metadata(tree, path) for path in questions.metadata},
-        "links": {path: _link(tree, path) for path in questions.links},
+        "listed": {path: answers.listing(path) for path in questions.listed},
+        "metadata": {path: answers.metadata(path) for path in questions.metadata},
+        "links": {path: answers.link(path) for path in questions.links},
         "positions": questions.positions,
         "distributions": {name: installed.get(name, ABSENT) for name in questions.distributions},
     }
     return Record(ANSWERS, VERSION, parts)
 
 
-def differences(before: Record, now: Record) -> list[str]:
-    """What differs between two answers to one set, a line each: the file, function, absence or listing."""
-    return [_words(difference) for difference in explain(before, now)]
+def differences(
+    before: Record, now: Record, listing: Callable[[str], bytes | None] = lambda _: None
+) -> list[str]:
+    """What differs between two answers to one set, a line each: the file, function, absence or listing.
+    `listing` gives a listing by its digest, where it is known."""
+    lines: list[str] = []
+    for difference in explain(before, now):
+        if difference.path[0] == "listed" and len(difference.path) > 1:
+            lines += _listed(difference, listing)
+        else:
+            lines.append(_words(difference))
+    return list(dict.fromkeys(lines))
+
+
+def _listed(difference: Difference, listing: Callable[[str], bytes | None]) -> list[str]:
+    """What came and went in a folder that was listed."""
+    folder = difference.path[1]
+    sides = []
+    for part in (difference.old, difference.new):
+        known = listing(str(part[1])) if isinstance(part, list) else None
+        if known is None:
+            return [f"what is in {folder or 'the root of the project'} changed, which was listed"]
+        sides.append(json.loads(known))
+    old, new = sides
+    place = folder or "the root of the project"
+    said = dict.fromkeys(new.keys() - old.keys(), "came")
+    said |= dict.fromkeys(old.keys() - new.keys(), "went")
+    said |= {name: "changed its kind" for name in new.keys() & old.keys() if new[name] != old[name]}
+    return [f"{name} {how} in {place}, which was listed" for name, how in sorted(said.items())]
 
 
 def _words(difference: Difference) -> str:
     match difference.path:
         case ("absent", folder, name) if isinstance(difference.new, str):
             return f"{folder + '/' if folder else ''}{name} was not there, now it is a {difference.new}"
-        case ("listed", folder, name):
-            place = folder or "the project's root"
-            came, went = difference.old is NO_PART, difference.new is NO_PART
-            change = "came" if came else "went" if went else "changed its kind"
-            return f"{name} {change} in {place}, which was listed"
         case ("python", path, "bodies", body):
             return f"{body.rpartition('#')[0]} in {path} changed, which was entered"
         case ("python", path, "skeleton"):
@@ -184,56 +294,6 @@ def _by_folder(paths: Iterable[str]) -> dict[str, list[str]]:
         folder, _, name = path.rpartition("/")
         found.setdefault(folder, []).append(name)
     return found
-
-
-def _kind(tree: Tree, path: str) -> str:
-    return tree.kind(path) or ABSENT
-
-
-def _python(
-    tree: Tree, path: str, names: Iterable[str], positions: bool, split: Callable[[bytes], Blocks | None]
-) -> Part:
-    if tree.kind(path) != "file":
-        return _kind(tree, path)
-    found = split(tree.read(path))
-    if found is None:
-        return {"mode": tree.mode(path), "whole": tree.digest(path)}
-    known = {body.name: body for body in found.bodies}
-    entered = {name: known.get(name) for name in names}
-    answer: dict[str, Part] = {
-        "mode": tree.mode(path),
-        "skeleton": found.skeleton,
-        "bodies": {name: body.digest if body else ABSENT for name, body in entered.items()},
-    }
-    if positions:
-        moved = {name: body.lines if body else ABSENT for name, body in entered.items()}
-        answer["positions"] = {"": found.lines, **moved}
-    return answer
-
-
-def _listing(tree: Tree, path: str) -> Part:
-    """Name -> kind of what a folder holds, without what is never part of a project."""
-    if tree.kind(path) != "folder":
-        return _kind(tree, path)
-    found: dict[str, Part] = {}
-    for name in tree.list(path):
-        if name not in NEVER:
-            inner = f"{path}/{name}" if path else name
-            found[name] = "link" if tree.link(inner) is not None else _kind(tree, inner)
-    return found
-
-
-def _link(tree: Tree, path: str) -> Part:
-    """Where it leads; of anything else what it is, for there the question fails in other ways."""
-    target = tree.link(path)
-    return ["link", target] if target is not None else _kind(tree, path)
-
-
-def _metadata(tree: Tree, path: str) -> Part:
-    """Kind, and of a file mode and size. Times are the same for all files of a run, whatever the tree."""
-    if tree.kind(path) != "file":
-        return _kind(tree, path)
-    return ["file", tree.mode(path), tree.size(path)]
 
 
 def _strings(part: Part) -> frozenset[str]:

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fairlead.build.record.asked import Asked
-from fairlead.build.record.dependencyset import DependencySet, differences, evaluate
+from fairlead.build.record.dependencyset import Answers, DependencySet, differences, evaluate
 from fairlead.build.tree import EXECUTABLE, FILE, FOLDER, LINK, DiskTree, GitTree, LinkedTree, Tree
 from fairlead.errors import UsageError
 from fairlead.git import Repo
@@ -201,14 +201,16 @@ def test_differences_name_what_a_person_can_look_at() -> None:
         "data/c.txt": b"",
         "lib/words.py": BASE["lib/words.py"].replace(b"n 1", b"n 3").replace(b"= 1", b"= 2"),
     }
-    assert differences(
-        evaluate(python_set(), MemoryTree(BASE)), evaluate(python_set(), MemoryTree(today))
-    ) == [
+    old, new = Answers(MemoryTree(BASE)), Answers(MemoryTree(today))
+    before, now = evaluate(python_set(), old), evaluate(python_set(), new)
+    known = {**old.listings, **new.listings}
+    assert differences(before, now, known.get) == [
         "conftest.py was not there, now it is a file",
         "c.txt came in data, which was listed",
         "used in lib/words.py changed, which was entered",
         "lib/words.py changed outside of the bodies of functions",
     ]
+    assert "what is in data changed, which was listed" in differences(before, now)
 
 
 def test_answers_are_the_same_on_disk_and_in_git(tmp_path: Path) -> None:
