@@ -54,14 +54,25 @@ def noted(log: Path) -> bytes:
         return stream.read(LIMIT + 1) if stat.S_ISREG(os.fstat(opened).st_mode) else b""
 
 
+_HARMLESS = (
+    ("Code.firstlineno", "/_pytest/_code/code.py"),  # where a test or fixture stands, for reports
+    ("findsource", "/inspect.py"),  # it opens the file of which it tells
+    ("impersonate.<locals>.accept", "/hypothesis/internal/reflection.py"),  # gives it to a wrapper
+    ("overload", "/typing.py"),  # tells one overload from another
+)
+"""Code that looks at line numbers in most runs, and on which no outcome depends."""
+
+
 @dataclass
 class Log:
-    """What one run's processes noted, by path as they say it. `lack` says why it is no whole account."""
+    """What one run's processes noted, by path as they say it. `lack` says why it is no whole account. `lines`
+    are code objects that look at line numbers, as (qualified name, path)."""
 
     lack: str = "no process was hooked"
     imported: Counter[str] = field(default_factory=Counter)
     ran: set[str] = field(default_factory=set)
     entered: dict[str, set[_Place]] = field(default_factory=dict)
+    lines: set[tuple[str, str]] = field(default_factory=set)
 
     @classmethod
     def read(cls, data: bytes) -> Log:
@@ -83,6 +94,8 @@ class Log:
                     log.ran.add(path)
                 case ["entered", line, name, path] if line.isdecimal():
                     log.entered.setdefault(path, set()).add((name, int(line)))
+                case ["lines", name, path]:
+                    log.lines.add((name, path))
                 case ["lost", _, why]:
                     lost = lost or why
                 case ["hooked", _, _]:
@@ -93,6 +106,18 @@ class Log:
                     lost = lost or f"{record[:80]!r} is no record"
         log.lack = lost or log.lack
         return log
+
+
+def lines_seen(data: bytes) -> bool:
+    """Whether code ran that looks at line numbers, so that they count (`positions` of `DependencySet.of`).
+
+    Who shows a line in a traceback or a warning opens its source, which makes that file whole in any case.
+    Not seen: C extensions that ask a frame, and names that are put together at run time.
+    """
+    log = Log.read(data)
+    return bool(log.lack) or any(
+        not any(name == known and path.endswith(end) for known, end in _HARMLESS) for name, path in log.lines
+    )
 
 
 def bodies(

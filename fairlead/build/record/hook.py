@@ -22,6 +22,7 @@ Records end with a zero byte, fields are parted by tabs, the path is the last:
     imported <path>             a module, by a loader that has read the source once for it
     ran <path>                  other code with that file's name
     entered <line> <qualified name> <path>
+    lines <qualified name> <path>       code, of the project or not, that looks at line numbers
 
 Standard library only, and Python 3.8 can read it: it is loaded by its path.
 """
@@ -45,6 +46,10 @@ HIGHEST = 1000
 REWRITING = "_pytest.assertion.rewrite"
 TRACERS = ("doctest", "coverage")
 """Modules that may set a trace function: it calls nothing of the project, or puts back what was there."""
+
+LINES = frozenset(("f_lineno", "tb_lineno", "co_firstlineno", "co_lines", "co_positions", "co_linetable"))
+"""Names by which code looks at line numbers. A warning has them from C."""
+WARNING = "WarningMessage.__init__"
 
 _monitoring: "Any" = getattr(sys, "monitoring", None)
 _log, _root, _fd = "", "", -1
@@ -97,10 +102,15 @@ def _started(code: "CodeType", offset: int) -> "Any":
 
 def _note(code: "CodeType") -> None:
     path = code.co_filename
-    if not path.startswith(_root) or path == _OWN:
+    if path == _OWN:
+        return
+    name = code.co_qualname
+    if not (LINES.isdisjoint(code.co_names) and LINES.isdisjoint(code.co_consts)) or name == WARNING:
+        _write(f"lines\t{name}\t{path}")
+    if not path.startswith(_root):
         return
     if code.co_flags & OPTIMIZED:
-        place = path, code.co_qualname, code.co_firstlineno
+        place = path, name, code.co_firstlineno
         if place not in _seen:
             _write(f"entered\t{place[2]}\t{place[1]}\t{path}")
             _seen.add(place)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fairlead.build import sandbox
 from fairlead.build.record import entered
 from fairlead.build.record.asked import Asked
-from fairlead.build.record.entered import Log, bodies
+from fairlead.build.record.entered import Log, bodies, lines_seen
 from fairlead.build.record.entered import named as names_of
 from fairlead.build.record.source import Blocks, blocks
 from fairlead.build.sandbox import MIB, Bind, Command
@@ -266,6 +266,36 @@ def test_a_program_that_closes_all_descriptors_is_noted_still(python: Driver, ro
     assert entered_by(python, root) == {"f#0", "close#0"}
 
 
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        ("def f(): pass\nf()\n", False),
+        ("def f(): raise ValueError\ntry: f()\nexcept ValueError: pass\n", False),
+        ("def never(frame): return frame.f_lineno\n", False),
+        ("import sys\ndef f(): return sys._getframe().f_lineno\nf()\n", True),
+        ("import sys\ndef f(): return getattr(sys._getframe(), 'f_lineno')\nf()\n", True),
+        ("import logging\nlogging.getLogger().info('not shown')\n", False),
+        ("import logging\nlogging.basicConfig(filename='/dev/null')\nlogging.warning('w')\n", True),
+        ("import warnings\nwith warnings.catch_warnings(record=True):\n    warnings.warn('w')\n", True),
+        (
+            "import traceback\ntry: 1 / 0\nexcept Exception as e: traceback.extract_tb(e.__traceback__)\n",
+            True,
+        ),
+        ("import typing\n@typing.overload\ndef f(): pass\n", False),
+        ("import inspect, ast\ndef f(): pass\ninspect.getsourcelines(f)\n", False),
+        ("def f(): pass\nx = f.__code__.co_firstlineno\n", True),
+    ],
+)
+def test_it_is_told_whether_somebody_looked_at_line_numbers(
+    python: Driver, root: Path, source: str, seen: bool
+) -> None:
+    (root / "mod.py").write_text(source)
+    said, _, log = python.run("hook", root, "mod")
+    assert said == ""
+    assert lines_seen(log) == seen, Log.read(log)
+    assert lines_seen(log[:-1])
+
+
 def test_what_a_killed_process_entered_is_there(python: Driver, root: Path) -> None:
     (root / "mod.py").write_text(
         "import os, signal\ndef f():\n    os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -429,8 +459,8 @@ def test_what_is_nested_needs_what_it_stands_in() -> None:
     found: Set[str] | None = names_of(parts, [("f", 1), ("f.<locals>.g", 2), ("<lambda>", 4)])
     assert found == {"f#0", "C.__del__#0"}
     assert names_of(parts, [("f.<locals>.g", 2)]) is None
-    found = names_of(parts, [("f.__annotate__", 1), ("__annotate__", 1)])
-    assert found == {"C.__del__#0"}
+    annotated: Set[str] | None = names_of(parts, [("f.__annotate__", 1), ("__annotate__", 1)])
+    assert annotated == {"C.__del__#0"}
     assert names_of(parts, [("f", 2)]) is None
 
 
