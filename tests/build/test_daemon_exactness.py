@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -284,6 +285,26 @@ def test_another_process_that_uses_the_store_is_heeded(here: Desk) -> None:
     assert here.build()["actions"]["ran"] == 0
     assert "Nothing has changed since the last time" in here.run("why", "//:a").stdout
     assert (here.root / "fairlead-out/gen/__a__/a.out").read_text() == "c\nb\n"
+
+
+def test_killed_at_any_moment_nothing_is_wrong_and_nothing_done_is_lost(here: Desk) -> None:
+    chance = random.Random(5)
+    here.build()
+    for _ in range(6):
+        write(here.root, {name: chance.choice("abcd") + "\n" for name in ("s0", "s1", "s2")})
+        pid = here.pid()
+        with here.start("build", "--json", "//...") as process:
+            time.sleep(chance.random() * 0.25)
+            os.kill(pid, signal.SIGKILL)
+            process.communicate(timeout=60)
+        assert process.returncode in (0, 3)  # 3: it was killed while it printed
+        here.build()
+        assert here.build()["actions"] == {"ran": 0, "known": 12}
+        s0, s1, s2 = ((here.root / name).read_text() for name in ("s0", "s1", "s2"))
+        outputs = _outputs(here.root)
+        assert outputs["__a__/a.out"].decode() == s0 + s1
+        wanted = (s1 + s2 + s0 + s1).translate(str.maketrans("abc", "ABC"))
+        assert outputs["__b__/b.out"].decode() == wanted
 
 
 @pytest.mark.parametrize(

@@ -286,7 +286,7 @@ class Graph:
             and row is not None
             and row == self.row
             and not self.changed
-            and self.dirty.isdisjoint(self.wanted)
+            and (not self.dirty or self.dirty.isdisjoint(self.wanted))
             and len(self.placed) >= len(self.shown_outputs)
         )
 
