@@ -203,8 +203,10 @@ class Loader:
     def row(self, target: Declared) -> tuple[Any, ...] | None:
         """A target as data, None if it cannot be told so."""
         package = self.package(target.label.cell, target.label.package)
-        found = None if package is None else package.rows.get(target.label.name)
-        return packages.row(self, target) if found is None else found
+        rows = {} if package is None else package.rows
+        name = target.label.name
+        found: tuple[Any, ...] | None = rows[name] if name in rows else packages.row(self, target)
+        return found
 
     def _print(self, text: str) -> None:
         self.printed += 1
@@ -474,7 +476,9 @@ class Loader:
         self._packages[folder] = package
         if kept is not None:
             sha = digest.of_bytes(source)
-            kept.keep(self, build_file, sha, folder, package.asked, [*package.targets.values()])
+            declared = [*package.targets.values()]
+            rows = kept.keep(self, build_file, sha, folder, package.asked, declared)
+            package.rows = dict(zip(package.targets, rows, strict=True))
         return package
 
     def edges(self, cell: str, name: str) -> tuple[Asked, list[Edges]] | None:

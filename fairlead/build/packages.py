@@ -130,17 +130,16 @@ class Packages:
         folder: str,
         asked: Asked,
         targets: Sequence[Declared],
-    ) -> None:
-        """Keep what a build file with the SHA-256 `sha` came to; nothing is written before `flush`."""
-        if asked.printed:
-            return
-        name = self._name(loader, build_file, sha)
+    ) -> list[tuple[Any, ...] | None]:
+        """Keep what a build file with the SHA-256 `sha` came to; nothing is written before `flush`. Gives the
+        targets as data, None for one that cannot be told so."""
         rows = [row(loader, target) for target in targets]
-        if None in rows:
-            return
-        told = (asked.kinds, asked.owners, asked.settings, asked.modules, asked.files, False)
-        data = marshal.dumps((folder, told, rows))
-        self._fresh[name] = hashlib.sha256(data).digest() + data
+        if not asked.printed and None not in rows:
+            name = self._name(loader, build_file, sha)
+            told = (asked.kinds, asked.owners, asked.settings, asked.modules, asked.files, False)
+            data = marshal.dumps((folder, told, rows))
+            self._fresh[name] = hashlib.sha256(data).digest() + data
+        return rows
 
     def flush(self) -> None:
         """Write what was kept, in one transaction."""
