@@ -177,6 +177,13 @@ class RealServer:
         )
         return person
 
+    def begun(self, files: Mapping[str, str | None]) -> tuple[Person, Person]:
+        """An author, whose first commit with these files is the trunk, and a reviewer."""
+        author, reviewer = self.person("author"), self.person("reviewer")
+        author.commit(dict(files), "Base")
+        author.git("push", "--quiet", f"{self.url}/git/main", "HEAD:refs/heads/main")
+        return author, reviewer
+
     def log(self, name: str) -> str:
         path = self.folder / name
         return path.read_text("utf-8", "replace") if path.exists() else ""

@@ -54,10 +54,36 @@ def compiled(yard: Yard) -> list[str]:
     return sorted(text.split()[-1] for text in yard.ran if "cxx_compile" in text)
 
 
+def said(yard: Yard) -> str:
+    """What //:app prints, built anew where that is needed."""
+    return subprocess.run([yard.output("//:app")], capture_output=True, text=True, check=True).stdout
+
+
+def picking(command: str) -> dict[str, str | bytes]:
+    """A project with a rule of its own that has a dep file. The shell command gets the file `list` as $1, and
+    writes the output $2 and the dep file $3; a.txt and b.txt are what it may read."""
+    return {
+        "BUCK": "load(':pick.bzl', 'pick')\npick(name = 'p', list = 'list', files = ['a.txt', 'b.txt'])\n",
+        "pick.bzl": "def _pick(ctx):\n"
+        "    out = ctx.actions.declare_output('out')\n"
+        "    deps = ctx.actions.declare_output('deps')\n"
+        "    tag = ctx.actions.artifact_tag()\n"
+        f"    ctx.actions.run(['/bin/sh', '-c', '{command}', 'sh', ctx.attrs.list,"
+        " out.as_output(), tag.tag_artifacts(deps.as_output()),"
+        " cmd_args(hidden = [tag.tag_artifacts(f) for f in ctx.attrs.files])],"
+        " category = 'pick', dep_files = {'files': tag})\n"
+        "    return [DefaultInfo(default_output = out)]\n"
+        "pick = rule(impl = _pick, attrs = {'list': attrs.source(),"
+        " 'files': attrs.list(attrs.source())})\n",
+        "list": "a.txt\n",
+        "a.txt": "A1",
+        "b.txt": "B1",
+    }
+
+
 def test_a_program_of_libraries(tmp_path: Path) -> None:
     yard = Yard(tmp_path, PROJECT)
-    program = yard.output("//:app")
-    assert subprocess.run([program], capture_output=True, text=True, check=True).stdout == "1122"
+    assert said(yard) == "1122"
     assert outcomes(yard.test("//...")) == {"//:test": "pass"}
     yard.write({"data.txt": "other"})
     assert outcomes(yard.test("//...")) == {"//:test": "fail"}
@@ -84,8 +110,7 @@ def test_an_edit_compiles_what_includes_it_and_nothing_else(tmp_path: Path) -> N
     made = before["math/times.h.in"] + "// more\n"
     assert edit("math/times.h.in", made) == [*includers, "times.c"]
     assert edit("other.c", before["other.c"] + "\n") == ["other.c"]
-    out = subprocess.run([yard.output("//:app")], capture_output=True, text=True, check=True).stdout
-    assert out == "1222"
+    assert said(yard) == "1222"
 
     yard.write(before)  # all as it was, and then a mixture of states that were never built together
     yard.build()
@@ -108,11 +133,9 @@ def test_a_new_header_that_hides_another_is_found(tmp_path: Path) -> None:
             "main.c": '#include <stdio.h>\n#include "number.h"\nint main(void) { printf("%d", NUMBER); }\n',
         },
     )
-    done = subprocess.run([yard.output("//:app")], capture_output=True, text=True, check=True)
-    assert done.stdout == "1"
+    assert said(yard) == "1"
     yard.write({"number.h": "#define NUMBER 2\n"})
-    done = subprocess.run([yard.output("//:app")], capture_output=True, text=True, check=True)
-    assert done.stdout == "2"
+    assert said(yard) == "2"
 
 
 def test_headers_are_seen_by_whom_they_are_meant_for(tmp_path: Path) -> None:
@@ -168,27 +191,7 @@ def test_a_plan_with_a_wrong_dep_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_dep_files_of_a_rule_of_ones_own(tmp_path: Path) -> None:
-    yard = Yard(
-        tmp_path,
-        {
-            "BUCK": "load(':pick.bzl', 'pick')\npick(name = 'p',"
-            " list = 'list', files = ['a.txt', 'b.txt'])\n",
-            "pick.bzl": "def _pick(ctx):\n"
-            "    out = ctx.actions.declare_output('out')\n"
-            "    deps = ctx.actions.declare_output('deps')\n"
-            "    tag = ctx.actions.artifact_tag()\n"
-            "    ctx.actions.run(['/bin/sh', '-c', 'cat $(cat $1) > $2; cat $1 > $3', 'sh', ctx.attrs.list,"
-            " out.as_output(), tag.tag_artifacts(deps.as_output()),"
-            " cmd_args(hidden = [tag.tag_artifacts(f) for f in ctx.attrs.files])],"
-            " category = 'pick', dep_files = {'files': tag})\n"
-            "    return [DefaultInfo(default_output = out)]\n"
-            "pick = rule(impl = _pick, attrs = {'list': attrs.source(),"
-            " 'files': attrs.list(attrs.source())})\n",
-            "list": "a.txt\n",
-            "a.txt": "A1",
-            "b.txt": "B1",
-        },
-    )
+    yard = Yard(tmp_path, picking("cat $(cat $1) > $2; cat $1 > $3"))
     assert yard.output("//:p").read_text() == "A1"
     yard.write({"b.txt": "B2"})
     assert (yard.output("//:p").read_text(), yard.ran) == ("A1", [])
@@ -201,26 +204,9 @@ def test_dep_files_of_a_rule_of_ones_own(tmp_path: Path) -> None:
         yard.plan()
 
 
-@pytest.mark.parametrize("said", ["$PWD/a.txt", "./a.txt"])
-def test_a_dep_file_may_name_what_was_read_by_its_whole_path(tmp_path: Path, said: str) -> None:
-    yard = Yard(
-        tmp_path,
-        {
-            "BUCK": "load(':pick.bzl', 'pick')\npick(name = 'p', files = ['a.txt', 'b.txt'])\n",
-            "pick.bzl": "def _pick(ctx):\n"
-            "    out = ctx.actions.declare_output('out')\n"
-            "    deps = ctx.actions.declare_output('deps')\n"
-            "    tag = ctx.actions.artifact_tag()\n"
-            f"    ctx.actions.run(['/bin/sh', '-c', 'cat a.txt > $1; echo out: {said} > $2', 'sh',"
-            " out.as_output(), tag.tag_artifacts(deps.as_output()),"
-            " cmd_args(hidden = [tag.tag_artifacts(f) for f in ctx.attrs.files])],"
-            " category = 'pick', dep_files = {'files': tag})\n"
-            "    return [DefaultInfo(default_output = out)]\n"
-            "pick = rule(impl = _pick, attrs = {'files': attrs.list(attrs.source())})\n",
-            "a.txt": "A1",
-            "b.txt": "B1",
-        },
-    )
+@pytest.mark.parametrize("name", ["$PWD/a.txt", "./a.txt"])
+def test_a_dep_file_may_name_what_was_read_by_its_whole_path(tmp_path: Path, name: str) -> None:
+    yard = Yard(tmp_path, picking(f"cat a.txt > $2; echo out: {name} > $3"))
     assert yard.output("//:p").read_text() == "A1"
     yard.write({"b.txt": "B2"})
     assert (yard.output("//:p").read_text(), yard.ran) == ("A1", [])
@@ -243,14 +229,11 @@ def test_what_an_assembler_includes_is_no_secret(tmp_path: Path) -> None:
         },
     )
 
-    def said() -> str:
-        return subprocess.run([yard.output("//:app")], capture_output=True, text=True, check=True).stdout
-
-    assert said() == "AB\n"
+    assert said(yard) == "AB\n"
     yard.write({"data.bin": "EFGH"})
-    assert said() == "EF\n"
+    assert said(yard) == "EF\n"
     yard.write({"size.inc": ".set SIZE, 3\n"})
-    assert said() == "EFG\n"
+    assert said(yard) == "EFG\n"
 
 
 def test_what_code_takes_in_while_it_is_assembled_is_no_secret(tmp_path: Path) -> None:
@@ -266,12 +249,9 @@ def test_what_code_takes_in_while_it_is_assembled_is_no_secret(tmp_path: Path) -
         },
     )
 
-    def said() -> str:
-        return subprocess.run([yard.output("//:app")], capture_output=True, text=True, check=True).stdout
-
-    assert said() == "AB\n"
+    assert said(yard) == "AB\n"
     yard.write({"data.bin": "EF"})
-    assert said() == "EF\n"
+    assert said(yard) == "EF\n"
 
 
 @given(

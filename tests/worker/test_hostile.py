@@ -33,10 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
 
 @pytest.fixture(scope="module")
 def people(server: RealServer) -> tuple[Person, Person]:
-    author, reviewer = server.person("author"), server.person("reviewer")
-    author.commit(dict(FILES), "Base")
-    author.git("push", "--quiet", f"{server.url}/git/main", "HEAD:refs/heads/main")
-    return author, reviewer
+    return server.begun(FILES)
 
 
 def refused(

@@ -36,11 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
 
 @pytest.fixture(scope="module")
 def people(server: RealServer) -> tuple[Person, Person]:
-    """The author, in a clone with the first commit pushed, and the reviewer."""
-    author, reviewer = server.person("author"), server.person("reviewer")
-    author.commit(dict(FILES), "Base")
-    author.git("push", "--quiet", f"{server.url}/git/main", "HEAD:refs/heads/main")
-    return author, reviewer
+    return server.begun(FILES)
 
 
 def submitted(people: tuple[Person, Person], files: dict[str, str | None], message: str) -> int:
