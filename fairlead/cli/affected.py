@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         return _reached(args, here)
     store = here.store()
     if args.range is None:
-        now = side(here, here.disk(), "files on disk")
+        now = side(here, here.disk(store), "files on disk", store)
         head = _commit(here, store, "HEAD", optional=True)
         before = "the last pass, or HEAD"
         found = since_pass(store, head, now)
@@ -122,8 +122,9 @@ def _reached(args: argparse.Namespace, here: project.Project) -> int:
     return 0
 
 
-def side(here: project.Project, tree: Tree, name: str) -> Side:
-    """The keys of all targets of a tree; a tree without any package has none."""
+def side(here: project.Project, tree: Tree, name: str, store: Store) -> Side:
+    """The keys of all targets of a tree; a tree without any package has none. What the store knows of build
+    files and rules is not evaluated again."""
     from fairlead.build.key import Platform, target_records
     from fairlead.build.plan import Plan
     from fairlead.build.query.graph import DeclaredGraph
@@ -131,7 +132,7 @@ def side(here: project.Project, tree: Tree, name: str) -> Side:
     if not DeclaredGraph(tree).has_packages():
         return Side(name, Plan({}, (), {}), {})
     try:
-        plan = here.plan(tree, ["//..."])
+        plan = here.plan(tree, ["//..."], store)
         return Side(name, plan, target_records(plan, tree, Platform.here()))
     except FairleadError as error:
         error.where = f"{error.where}, in {name}" if error.where else name
@@ -145,7 +146,7 @@ def sides(here: project.Project, store: Store, span: str) -> tuple[Side, Side]:
     first, dots, second = span.partition("...") if "..." in span else span.partition("..")
     old = first or "HEAD"
     if not dots:
-        return _commit(here, store, old), side(here, here.disk(), "files on disk")
+        return _commit(here, store, old), side(here, here.disk(store), "files on disk", store)
     new = second or "HEAD"
     if dots == "...":
         repo = Repo.discover(here.root)
@@ -168,7 +169,7 @@ def _commit(here: project.Project, store: Store, name: str, *, optional: bool = 
         if not optional:
             raise
         return Side(name, Plan({}, (), {}), {})
-    return side(here, tree, oid)
+    return side(here, tree, oid, store)
 
 
 def between(old: Side, new: Side) -> list[Affected]:
