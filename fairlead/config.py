@@ -45,6 +45,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("build.jobs", 0, "Actions and tests that run at once; 0 means one for each processor."),
     Setting("build.daemon", "auto", "Whether a process stays between commands: auto, on or off."),
     Setting("build.daemon_idle", 10800, "Seconds after which a daemon that nobody asks ends."),
+    Setting("build.shard_seconds", 60, "A pytest file that takes this long runs in parts; 0: none does."),
     Setting("build.sandbox", "auto", "Isolation of actions and tests: auto, namespace, landlock or none."),
     Setting("store.dir", "", "Folder of build blobs and results; empty means fairlead-out/store.", True),
     Setting("lint.disable", [], "Built-in rules that lint and fix leave out, by name."),

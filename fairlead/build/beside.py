@@ -5,7 +5,9 @@ The engine puts this file where run_pytest.py finds it, so it is no part of any 
 a test sees, but for what coverage needs. `beside.json` next to it says where to write:
 
     {"cases": path of the stream of cases,
-     "coverage": null or {"data": path, "config": path or "", "tree": path}}
+     "coverage": null or {"data": path, "config": path or "", "tree": path},
+     "shard": null or {"number": n, "of": n, "table": {node id or function: number}},
+     "collected": path for a digest of what a shard collected}
 
 Cases are written to an append-only descriptor, a JSON object a line: {"id", "outcome", "seconds"}. The
 outcomes are pytest's: passed, failed, error (in fixtures or while collecting), skipped, xfailed, xpassed.
@@ -13,9 +15,11 @@ outcomes are pytest's: passed, failed, error (in fixtures or while collecting), 
 Standard library only, and Python 3.8 can read it; coverage itself comes from the test's environment.
 """
 
+import hashlib
 import json
 import os
 import sys
+import zlib
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,6 +81,30 @@ class Cases:
         os.close(opened)
 
 
+class Share:
+    """A plugin that runs one of several shares of what is collected (fairlead/build/shards.py)."""
+
+    def __init__(self, given: "dict[str, Any]", collected: str) -> None:
+        self.number, self.of, self.table = given["number"], given["of"], given["table"]
+        self.collected = collected
+        self.left_out = 0
+
+    def pytest_collection_modifyitems(self, config: "Any", items: "list[Any]") -> None:
+        names = "\n".join(sorted(item.nodeid for item in items))
+        with open(self.collected, "w", encoding="utf-8") as stream:
+            stream.write(hashlib.sha256(names.encode("utf-8", "replace")).hexdigest())
+        ours = [item for item in items if self._share(item.nodeid) == self.number]
+        self.left_out = len(items) - len(ours)
+        items[:] = ours
+
+    pytest_collection_modifyitems.pytest_impl = {"trylast": True}  # type: ignore[attr-defined]
+
+    def _share(self, name: str) -> int:
+        function = name.partition("[")[0]
+        known: int | None = self.table.get(name, self.table.get(function))
+        return zlib.crc32(function.encode("utf-8", "replace")) % self.of if known is None else known
+
+
 class Coverage:
     """Measures what runs between `begin` and `end`, by the project's own settings."""
 
@@ -117,9 +145,9 @@ class Coverage:
         import coverage
 
         self.measuring.stop()
-        chooser = getattr(self.measuring, "_inorout", None)
+        chooser: Any = getattr(self.measuring, "_inorout", None)
         if hasattr(chooser, "find_possibly_unexecuted_files"):
-            # The report looks for files that nothing ran; here each look would be one at what the test depends on.
+            # The report looks for files that nothing ran; each look here would be a thing the test depends on
             chooser.find_possibly_unexecuted_files = lambda: ()
         self.measuring.save()
         data, tree = self.given["data"], self.given["tree"]
@@ -149,12 +177,18 @@ class Beside:
         self.plugins: list[object] = [Cases(given["cases"])]
         self.arguments: list[str] = []
         self.coverage = Coverage(given["coverage"]) if given["coverage"] else None
+        self.share = Share(given["shard"], given["collected"]) if given["shard"] else None
+        self.plugins += [self.share] if self.share else []
 
     def begin(self) -> None:
         if self.coverage:
             if has_module("pytest_cov") and not os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"):
                 self.arguments.append("--no-cov")  # two that measure at once are in each other's way
             self.coverage.begin()
+
+    def is_empty(self) -> bool:
+        """Whether there was something to run, all of it in other shares."""
+        return self.share is not None and self.share.left_out > 0
 
     def end(self) -> None:
         if self.coverage:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FOLDER = "fairlead-out/test"
 """Where a test may write, besides what belongs to it."""
 
+COLLECTED = f"{FOLDER}/collected"
+"""Where a part of a test says what it found before it left out what is not its own."""
+
 Ended: TypeAlias = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed"]
 BAD = frozenset({"failed", "error"})
 
@@ -42,11 +45,19 @@ class Case:
 
 
 def watch(
-    stage: Stage, on_case: Callable[[Case], None], coverage: Mapping[str, str] | None = None
+    stage: Stage,
+    on_case: Callable[[Case], None],
+    coverage: Mapping[str, str] | None = None,
+    shard: Mapping[str, object] | None = None,
 ) -> tuple[dict[str, str], Stream]:
-    """Have pytest in the stage tell of its cases, and measure coverage as beside.py says it. What to add to
-    its environment, and the stream to look at."""
-    names = {"cases": stage.seen(f"{FOLDER}/cases"), "coverage": coverage}
+    """Have pytest in the stage tell of its cases, and measure or leave out as beside.py says it. What to add
+    to its environment, and the stream to look at."""
+    names = {
+        "cases": stage.seen(f"{FOLDER}/cases"),
+        "coverage": coverage,
+        "shard": shard,
+        "collected": stage.seen(COLLECTED),
+    }
     try:
         code = resources.files("fairlead.build").joinpath("beside.py").read_bytes()
         (stage.project / FOLDER / "beside.py").write_bytes(code)
@@ -54,6 +65,11 @@ def watch(
     except OSError as error:
         raise unplaced(error, "write in the folder", stage.project / FOLDER) from error
     return {"FAIRLEAD_BESIDE": stage.seen(FOLDER)}, Stream(stage.project / FOLDER / "cases", on_case)
+
+
+def collected(stage: Stage) -> str:
+    """After the run of a part: the digest of all that it collected; "" if it has not come so far."""
+    return _read(stage.project / COLLECTED, 0, 64).decode("ascii", "replace")
 
 
 def runs_pytest(spec: TestSpec) -> bool:
@@ -82,18 +98,21 @@ class Stream:
                     self._on_case(found)
 
     def _read(self) -> bytes:
-        try:
-            opened = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return b""
-        try:
-            if not stat.S_ISREG(os.fstat(opened).st_mode):
-                return b""
-            piece = os.pread(opened, _PIECE, self._at)
-        finally:
-            os.close(opened)
+        piece = _read(self._path, self._at, _PIECE)
         self._at += len(piece)
         return piece
+
+
+def _read(path: Path, at: int, size: int) -> bytes:
+    """A piece of a file that a program may have put anything in the place of."""
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.pread(opened, size, at) if stat.S_ISREG(os.fstat(opened).st_mode) else b""
+    finally:
+        os.close(opened)
 
 
 def _case(line: bytes) -> Case | None:

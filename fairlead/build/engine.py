@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from fairlead.build import depfile, execute, finished, manifest, passes, sandbox, testing, toolchain
+from fairlead.build import depfile, execute, finished, manifest, passes, sandbox, shards, testing, toolchain
 from fairlead.build.cases import Case, runs_pytest
 from fairlead.build.coverage import Coverage
 from fairlead.build.distributions import Installed
@@ -32,10 +32,11 @@ from fairlead.build.key import Platform, target_records
 from fairlead.build.manifest import Manifest
 from fairlead.build.materialise import materialise
 from fairlead.build.passes import Given
-from fairlead.build.plan import Action, Plan
+from fairlead.build.plan import Action, Plan, TestSpec
 from fairlead.build.pool import run_all
 from fairlead.build.record import entered
 from fairlead.build.record.layout import Layout
+from fairlead.build.shards import Shard
 from fairlead.build.snapshot import Snapshot
 from fairlead.build.sources import Sources
 from fairlead.build.stage import ENVIRONMENT, PROJECT, Environment
@@ -159,6 +160,9 @@ class Engine:
         self._distributions: dict[str, Installed] = {}
         self._given: dict[str, Given] = {}
         self._measured: dict[str, Coverage] = {}
+        self._records: Mapping[str, Record] = {}
+        self.history = shards.History(store)
+        self.shard_seconds = 0.0
         self._maker = {path: action for action in plan.actions for path in action.outputs}
 
     # -- questions
@@ -228,7 +232,7 @@ class Engine:
         """
         started = time.monotonic()
         self._known(labels)
-        records = self.target_keys()
+        self._records = records = self.target_keys()
         work = _Work()
         results: dict[str, TestResult] = {}
         with self._turn():
@@ -362,7 +366,18 @@ class Engine:
         self.sources.prepare({path for spec in staged for path in spec.sources})
         view = self._shown({name for label in viewed for name in specs[label].toolchains})
 
-        def one(label: str) -> Ran:
+        parts = {} if self.coverage is not None else self._split(specs)
+        runs = {name: label for label, shares in parts.items() for name in shares}
+        runs |= {label: label for label in labels if label not in parts}
+        shares = {name: shard for found in parts.values() for name, shard in found.items()}
+        cases: dict[str, dict[str, float]] = {label: {} for label in labels}
+
+        def heard(label: str, case: Case) -> None:
+            cases[label][case.id] = case.seconds
+            self.on_event(Event("case", "", label, case.seconds, case=case))
+
+        def one(name: str) -> Ran:
+            label, shard = runs[name], shares.get(name)
             spec = specs[label]
             for path in spec.inputs:
                 if path in work.failed:
@@ -382,16 +397,35 @@ class Engine:
                 inputs={path: work.made[path] for path in spec.inputs},
                 environments=environments,
                 enforced=enforced,
-                scratch=self._scratch,
+                scratch=self._scratch if shard is None else self._scratch / f"shard-{shard.number}",
                 cancel=self._cancel,
                 view=view if label in viewed else None,
-                on_case=lambda case: self.on_event(Event("case", "", label, case.seconds, case=case)),
+                on_case=functools.partial(heard, label),
                 coverage=self._measured.get(label),
                 layout=Layout.of(self.plan, label) if label in self._measured else None,
+                shard=None if shard is None else shard.to_json(),
             )
+            if shard is not None:
+                return run(record=label in viewed)
             return run(record=True) if label in viewed else self._recorded(run)
 
-        def done(label: str, ran: Ran) -> None:
+        gathered: dict[str, list[Ran]] = {}
+        whole: list[str] = []
+
+        def done(name: str, ran: Ran) -> None:
+            label, shard = runs[name], shares.get(name)
+            seconds = ran.result.seconds
+            if shard is not None:
+                gathered.setdefault(label, []).append(ran)
+                if len(gathered[label]) < shard.of:
+                    return
+                seconds = sum(part.result.seconds for part in gathered[label])
+                ran = shards.merged(gathered[label], self.store)
+                if ran.result.outcome == "fail" or not shards.is_all(gathered[label]):
+                    whole.append(label)
+                    return
+            torn = label in whole and ran.result.outcome == "pass"
+            self._noted(label, shards.Last(ran.result.outcome, seconds, cases[label], torn))
             result = self._kept(label, ran) if label in viewed else ran.result
             self.verdicts.put(result, self._interpreters(label))
             if ran.measured is not None:
@@ -400,7 +434,50 @@ class Engine:
             results[label] = result
             self._tell("test", label, result)
 
-        run_all(labels, one, done, threads=self.jobs, cancel=self._cancel)
+        run_all(self._ordered(runs), one, done, threads=self.jobs, cancel=self._cancel)
+        runs |= {label: label for label in whole}
+        run_all(list(whole), one, done, threads=self.jobs, cancel=self._cancel)
+
+    def _noted(self, label: str, last: shards.Last) -> None:
+        """Remember how a test's run went; what must not be split stays so."""
+        if last.whole:
+            self.on_event(Event("note", f"{label} passes whole but not in parts: it is not split again"))
+        before = self.history.get(label)
+        if last.outcome != "error":
+            self.history.put(label, replace(last, whole=last.whole or (before is not None and before.whole)))
+
+    def _split(self, specs: Mapping[str, TestSpec]) -> dict[str, dict[str, Shard]]:
+        """The shares of those tests that are to run in parts, by a name for each."""
+        if self.shard_seconds <= 0:
+            return {}
+        lasts = {label: last for label in specs if (last := self.history.get(label)) is not None}
+        seconds = {label: last.seconds for label, last in lasts.items()}
+        found: dict[str, dict[str, Shard]] = {}
+        for label, number in shards.split(seconds, jobs=self.jobs, limit=self.shard_seconds).items():
+            last = lasts[label]
+            if (
+                last.outcome == "pass"
+                and not last.whole
+                and len(last.cases) > 1
+                and runs_pytest(specs[label])
+            ):
+                made = shards.shards(last.cases, min(number, len(last.cases)))
+                found[label] = {f"{label} {shard.number + 1}/{shard.of}": shard for shard in made}
+        return found
+
+    def _ordered(self, runs: Mapping[str, str]) -> list[str]:
+        """The names of runs in the order in which they should start."""
+        edited = {label for label in runs.values() if self._is_edited(label)}
+        places = {
+            label: at for at, label in enumerate(shards.order(set(runs.values()), self.history.get, edited))
+        }
+        return sorted(runs, key=lambda name: (places[runs[name]], name))
+
+    def _is_edited(self, label: str) -> bool:
+        """Whether a test's own files are others than when it was last looked at."""
+        known = self.store.results.get("latest", label)
+        then = None if known is None else self.store.get_record(known.decode())
+        return then is not None and then.parts.get("inputs") != self._records[label].parts.get("inputs")
 
     def _recorded(self, run: Callable[..., Ran]) -> Ran:
         """A run with what it asked noted as `self.record` says."""

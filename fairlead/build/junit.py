@@ -48,6 +48,16 @@ def document(suites: Iterable[Suite]) -> bytes:
     return f"<?xml version='1.0' encoding='utf-8'?>\n{text}\n".encode()
 
 
+def joined(reports: Iterable[bytes]) -> bytes:
+    """One report with the cases of several, of one test that ran in parts."""
+    from xml.etree import ElementTree as etree
+
+    root = etree.Element("testsuite")
+    for report in reports:
+        root.extend(_cases(report))
+    return etree.tostring(root, encoding="unicode").encode("utf-8", "replace")
+
+
 def _suite(suite: Suite) -> Element:
     from xml.etree import ElementTree as etree
 

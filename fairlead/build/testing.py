@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fairlead.build import sandbox
-from fairlead.build.cases import Case, runs_pytest, watch
+from fairlead.build.cases import Case, collected, runs_pytest, watch
 from fairlead.build.coverage import Coverage, Piece
 from fairlead.build.execute import ended
 from fairlead.build.manifest import Manifest
@@ -133,13 +133,14 @@ class Verdicts:
 class Ran:
     """A run: its result, and what it asked for (paths of the project), None if nobody listened; `outside` has
     the same of each toolchain's environment, by label. `noted` is the account of what was entered,
-    `measured` that of coverage."""
+    `measured` that of coverage, `collected` the digest of what a part of a test collected."""
 
     result: TestResult
     asked: Asked | None = None
     outside: Mapping[str, Asked] = field(default_factory=dict)
     noted: bytes = b""
     measured: Piece | None = None
+    collected: str = ""
 
 
 def run(
@@ -159,11 +160,13 @@ def run(
     on_case: Callable[[Case], None] = lambda _: None,
     coverage: Coverage | None = None,
     layout: Layout | None = None,
+    shard: Mapping[str, object] | None = None,
 ) -> Ran:
     """Run one test now, in the view of the project if there is one. A test that cannot be started is an
     "error" result; a full disk is a MachineryError. With `record` the answer says what the test asked, and
     `missing` can look at that later. `on_case` hears of each case of pytest as it ends. With
-    `coverage` it is measured; `layout` says where its files come from."""
+    `coverage` it is measured; `layout` says where its files come from. `shard` is the part to
+    run, if not all."""
     stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (REPORT,), environments, view)
     try:
         for path in spec.sources if view is None else ():
@@ -176,7 +179,8 @@ def run(
             entered.place(stage.project / ENTERED)
         stream = None
         if runs_pytest(spec):
-            more, stream = watch(stage, on_case, None if coverage is None else coverage.given(stage))
+            measuring = None if coverage is None else coverage.given(stage)
+            more, stream = watch(stage, on_case, measuring, shard)
             env |= more
         look = None if stream is None else stream.look
         done = stage.run(spec.argv, env, seconds=spec.timeout, cancel=cancel, record=record, on_tick=look)
@@ -184,6 +188,7 @@ def run(
             stream.look()
         log = keep_log(store.blobs, stage.log)
         cases = keep_report(store.blobs, stage.project / REPORT)
+        found = "" if shard is None else collected(stage)
         measured = None if coverage is None or layout is None else coverage.measured(stage, layout)
         if done.code != 0:
             stage.check_disk(done)
@@ -203,7 +208,7 @@ def run(
     outcome: Outcome = "timeout" if done.timed_out else "pass" if done.code == 0 else "fail"
     detail = "" if outcome == "pass" else ended(done)
     result = TestResult(label, key, outcome, False, done.seconds, log, enforced, detail, cases)
-    return Ran(result, asked, outside, noted, measured)
+    return Ran(result, asked, outside, noted, measured, found)
 
 
 def debug(

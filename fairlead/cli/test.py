@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     plan = pattern.understand(here, tree, args.patterns).plan(here, tree)
     engine = project.engine(args, here, store, tree, plan)
     engine.record = "none" if args.runs and args.record == "failed" else args.record
+    engine.shard_seconds = here.settings.number("build.shard_seconds")
     coverage = covered.begin(args, engine)
     if args.pdb:
         return debug(engine, plan.requested)
@@ -220,6 +221,9 @@ def summary(report: TestReport) -> str:
     parts.append(f"{len(ran)} ran" if ran else "no test ran")
     parts.append(f"{len(results) - len(ran)} passed before")
     parts.append(project.counted(report.ran, "action") + " ran" if report.ran else "no action ran")
+    weaker = {result.enforced for result in ran} - {"namespace"}
+    if weaker:
+        parts.append("sandbox: " + ", ".join(sorted(weaker)))
     return ", ".join(parts) + f"  ({terminal.seconds(report.seconds)})"
 
 

@@ -470,3 +470,29 @@ def test_a_program_that_cannot_be_held_is_not_started(jail: Jail) -> None:
     """The walls come before the program: where a step fails there is an error and no run."""
     with pytest.raises(MachineryError, match="folder to run in"):
         jail.command(["/bin/true"], cwd=str(jail.folder / "absent"))
+
+
+def test_without_namespaces_tests_and_workers_are_held_by_landlock(tmp_path: Path) -> None:
+    from tests.build.test_build_verbs import Clone
+
+    clone = Clone(tmp_path / "clone")
+    hidden = tmp_path / "hidden"
+    hidden.write_text("ONE\n")
+    clone.write(
+        "lib/check.sh", f'#!/bin/sh\n! cat {hidden} && grep "$1" fairlead-out/gen/lib/__upper__/upper.txt\n'
+    )
+    level = "from fairlead.cli import worker; print(worker._level('landlock'))"
+    for words, expected in (
+        (["-m", "fairlead", "test", "//lib:has_one", "--json"], '"enforced": "landlock"'),
+        (["-m", "fairlead", "test", "//lib:has_two"], "sandbox: landlock"),
+        (["-c", level], "landlock"),
+    ):
+        done = subprocess.run(
+            ["unshare", "-Ur", "sh", "-c", WITHOUT_NAMESPACES, "sh", sys.executable, *words],
+            cwd=clone.root,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0 and expected in done.stdout, done.stdout + done.stderr
