@@ -46,7 +46,7 @@ def find(store: Store, tree: DiskTree, plan: str) -> Finished | None:
         same = (
             kept["plan"] == plan
             and tree.digests(kept["digests"]) == kept["digests"]
-            and _versions(kept["interpreters"]) == kept["interpreters"]
+            and versions(kept["interpreters"]) == kept["interpreters"]
             and all(tree.mode(path) == mode for path, mode in kept["modes"].items())
             and all(
                 materialise.state(tree.root / path, names) == state
@@ -75,7 +75,7 @@ def keep(
         "digests": tree.digests(sources),
         "modes": {path: tree.mode(path) for path in sources},
         "placed": dict(placed),
-        "interpreters": _versions(interpreters),
+        "interpreters": versions(interpreters),
         "outputs": dict(done.outputs),
         "actions": done.actions,
     }
@@ -118,7 +118,7 @@ def _kept(store: Store, row: bytes) -> Any:
     return kept
 
 
-def _versions(interpreters: Iterable[str]) -> dict[str, str]:
+def versions(interpreters: Iterable[str]) -> dict[str, str]:
     """Interpreters and compilers as they are here. "", the one that runs us, is in the name of the plan."""
     asked = sorted(set(interpreters) - {""})
     if not asked:

@@ -1,9 +1,9 @@
 """A project's files at one moment: what a test that may ask for anything is given, and compared by.
 
 A snapshot is a tree of its own. A test runs in a copy of it (`view.py`) and its answers are taken from it, so
-an editor that saves meanwhile changes neither. It holds all of the project but what no commit has: what tools leave
-behind, their caches and environments, and folders with nothing in them. What it leaves out, a test in a view
-does not find.
+an editor that saves meanwhile changes neither. It holds all of the project but what no commit has: what tools
+leave behind, their caches and environments, and folders with nothing in them. What it leaves out, a test in a
+view does not find.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from fairlead.build.tree import FOLDER, LINK, NEVER, OTHER, REPOSITORY, LinkedTree, Tree
 from fairlead.errors import UsageError
 from fairlead.store import Blobs
+from fairlead.store.digest import of_bytes as digest_of
 
 _LEFT = frozenset(
     {
@@ -89,6 +90,12 @@ class Snapshot(LinkedTree):
                 folders.add(path)
         files = {path: (mode, digests[path]) for path, mode in modes.items()}
         return cls(files, links, frozenset(folders), tree, blobs)
+
+    def name(self) -> str:
+        """A digest of all that it holds."""
+        rows = [f"{mode} {digest} {path}" for path, (mode, digest) in self.files.items()]
+        rows += [f"link {path} {target}" for path, target in self.links.items()]
+        return digest_of("\n".join(sorted(rows)).encode("utf-8", "surrogateescape"))
 
     def size(self, path: str) -> int:
         found = self._resolve(path)

@@ -42,6 +42,10 @@ ENTERED = "fairlead-out/test/entered"
 """Where it is noted which functions a test in a view enters (`record/entered.py`)."""
 
 
+TESTED = "tested"
+"""Where `tested.py` keeps calls that passed throughout."""
+
+
 @dataclass(frozen=True)
 class TestResult:
     """A verdict. `error` means that the test could not be run (its inputs failed to build, its command is
@@ -125,7 +129,9 @@ class Verdicts:
         return None if data is None else data.decode()
 
     def forget(self, key: str) -> None:
-        """Drop the pass of that key."""
+        """Drop the pass of that key, and all calls that were found to pass throughout."""
+        for row, _ in list(self.store.results.items(TESTED)):
+            self.store.results.delete(TESTED, row)
         self.store.results.delete("verdict", key)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairlead.cli import covered, pattern, project, terminal, undeclared, watch
+from fairlead.cli import covered, passed_before, pattern, project, terminal, undeclared, watch
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,10 +58,14 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     here = project.Project.find()
     store = here.store()
-    tree = here.disk() if args.rev is None else here.commit(args.rev, store)
+    tree = here.disk(store) if args.rev is None else here.commit(args.rev, store)
     if not args.patterns and not args.json:
         terminal.note("no pattern: all tests, of which those run that have changed since they passed")
-    plan = pattern.understand(here, tree, args.patterns).plan(here, tree)
+    asked = pattern.understand(here, tree, args.patterns)
+    before = passed_before.find(args, here, store, tree, asked)
+    if before is not None:
+        return show_before(args, before)
+    plan = asked.plan(here, tree, store)
     engine = project.engine(args, here, store, tree, plan)
     engine.record = "none" if args.runs and args.record == "failed" else args.record
     engine.shard_seconds = here.settings.number("build.shard_seconds")
@@ -90,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
         if measured is not None and not measured.enough:
             code = code or 1
         journal.end(code, ran=reports[-1].ran, known=reports[-1].cached)
+    if code == 0:
+        passed_before.keep(args, here, store, tree, asked, plan, reports[-1])
     tallies = tally([result for report in reports for result in report.results], store) if args.runs else []
     if args.junit is not None:
         write_junit(Path(args.junit), [result for report in reports for result in report.results], store)
@@ -111,6 +117,17 @@ def run(args: argparse.Namespace) -> int:
             covered.show(measured)
         terminal.say(summary(reports[0]) if not args.runs else summary_of_runs(reports, tallies))
     return code
+
+
+def show_before(args: argparse.Namespace, report: TestReport) -> int:
+    """The answer when nothing has changed since the same call passed."""
+    if args.json:
+        print(json.dumps(document([report], []), indent=2))
+    elif not watch.quiet(args):
+        for result in report.results:
+            show_result(result, with_key=False)
+        terminal.say(summary(report))
+    return 0
 
 
 def exit_of(reports: Sequence[TestReport]) -> int:
@@ -192,6 +209,11 @@ def show(event: Event, *, with_key: bool) -> None:
     if result is None:
         project.show(event)
         return
+    show_result(result, with_key=with_key)
+
+
+def show_result(result: TestResult, *, with_key: bool) -> None:
+    """One line for a verdict."""
     mark = terminal.style(f"{result.outcome:<7}", _COLOURS[result.outcome])
     how = "passed before" if result.reused else terminal.seconds(result.seconds)
     detail = f"  {result.detail}" if result.detail else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fairlead.store import Store
 from tests.build.test_build_verbs import Clone
 from tests.build.wheels import Wheelhouse, real_pytest
 
@@ -140,8 +141,7 @@ def test_another_version_of_a_distribution_concerns_those_who_use_it(clone: Clon
         text = re.sub(f"{name}==[0-9.]*", f"{name}=={version}", clone.read("requirements/tests.txt"))
         clone.write("requirements/tests.txt", text)
         clone.run("init", "--lock")
-        results = clone.json("test", "//...")["results"]
-        assert isinstance(results, list)
+        results = rows(clone.json("test", "//..."))
         found = {row["label"]: "known" if row["reused"] else "ran" for row in results}
         assert found == expected, (name, version)
 
@@ -167,3 +167,23 @@ def test_a_failure_takes_back_the_pass_with_the_same_answers(clone: Clone) -> No
     assert state(clone) == "known"
     clone.run("test", LABEL, "--no-test-cache", code=1)
     assert state(clone, code=1) == "fails"
+
+
+def test_the_same_call_again_is_answered_at_one_look(clone: Clone) -> None:
+    clone.run("test", LABEL)
+    results = Store.open(clone.root / "fairlead-out/store").results
+    results.delete("questions", LABEL)
+    assert state(clone) == "known"
+    document = clone.json("test", LABEL)
+    assert document["passed"] and [row["reused"] for row in rows(document)] == [True]
+    clone.write("docs/readme.txt", "another file than any that it asked for, but the look is at all")
+    assert state(clone) == "runs"
+    assert state(clone) == "known"
+    clone.git("checkout", "-q", ".")
+    assert state(clone) == "known"  # by what it asked: the call before was with another file
+
+
+def rows(document: dict[str, object]) -> list[dict[str, object]]:
+    found = document["results"]
+    assert isinstance(found, list)
+    return found
