@@ -160,6 +160,7 @@ class Loader:
         self.tree = tree
         self.config = config
         self.layout = config.layout()
+        self._results = None if store is None else store.results
         self._kept = None if store is None else Packages(store)
         self._codes = None if store is None else Codes(store.root)
         self._compile = compile_source if self._codes is None else self._codes.compile
@@ -511,7 +512,7 @@ class Loader:
         )
 
     def _inferred(self) -> bytes:
-        return infer.text(self.tree, self.inferred_files()).encode()
+        return infer.text(self.tree, self.inferred_files(), self._results).encode()
 
 
 def _glob_here(include: Any, exclude: Any = ()) -> List:

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fairlead.cli import proving, terminal
+from fairlead import config
+from fairlead.cli import project, proving, terminal
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def _read(root: Path) -> Repository:
     from fairlead.build.loader import Loader
     from fairlead.build.tree import DiskTree
 
-    tree = DiskTree(root)
+    store = project.Project(root, "", config.load(root)).store()
+    tree = DiskTree(root, store.results)
     loader = Loader(tree, BuckConfig.load(tree), terminal.note)
     build_file = loader.build_file("")
     if build_file and tree.kind(build_file) == "file":
@@ -108,7 +110,7 @@ def _read(root: Path) -> Repository:
             where=str(root),
             remedy="`fairlead targets //...` lists them",
         )
-    return infer.infer(tree, loader.inferred_files())
+    return infer.infer(tree, loader.inferred_files(), store.results)
 
 
 def _write_out(root: Path, found: Repository) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fairlead.build.infer import buckfile, environment, imports, layout, pytest_settings, settings, targets
+from fairlead.build.infer import buckfile, environment, layout, pytest_settings, settings, targets
+from fairlead.build.infer import facts as kept_facts
 from fairlead.build.infer.environment import Environment
 from fairlead.build.infer.finding import Finding
 from fairlead.build.infer.layout import Project
@@ -18,6 +19,7 @@ from fairlead.build.infer.settings import Settings
 from fairlead.build.infer.targets import Targets
 from fairlead.build.tree import Tree
 from fairlead.errors import UsageError
+from fairlead.store.results import Results
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,14 @@ def wanted(tree: Tree) -> bool:
     return settings.read(tree).infer
 
 
-def infer(tree: Tree, files: Sequence[str]) -> Repository:
+def infer(tree: Tree, files: Sequence[str], results: Results | None = None) -> Repository:
     """What the repository holds; `files` are those that inference looks at (`listing.files`)."""
     files = tuple(files)
     own = settings.read(tree)
     projects = layout.projects(tree, files, own)
     pytests = [pytest_settings.read(tree, project) for project in projects]
     found = environment.read(tree, files, projects, own)
-    facts = {path: imports.read(tree.read(path)) for path in files if path.endswith(".py")}
+    facts = kept_facts.read(tree, [path for path in files if path.endswith(".py")], results)
     made = targets.find(files, projects, pytests, facts, found.uses, own.data, own.join)
     findings = [*found.findings]
     for project, pytest in zip(projects, pytests, strict=True):
@@ -56,9 +58,9 @@ def infer(tree: Tree, files: Sequence[str]) -> Repository:
     return Repository(own, projects, found, made, findings)
 
 
-def text(tree: Tree, files: Sequence[str]) -> str:
+def text(tree: Tree, files: Sequence[str], results: Results | None = None) -> str:
     """The BUCK file of the repository; UsageError if its tests have no environment to run in."""
-    found = infer(tree, files)
+    found = infer(tree, files, results)
     if found.targets.tests and not found.environment.lock:
         raise UsageError(
             "no locked environment is known for the tests of this repository",

@@ -21,6 +21,11 @@ class Modules:
         self.files = frozenset(path for path in files if path.endswith(".py"))
         self.folders: dict[str, list[str]] = {}
         self._loads: dict[tuple[str, ...], dict[str, frozenset[str]]] = {}
+        self._from: dict[tuple[str, str], frozenset[str]] = {}
+        self._names: dict[str, frozenset[str]] = {}
+        self._relative: dict[str, set[str]] = {}
+        self._top: dict[str, frozenset[str]] = {}
+        self._below: dict[str, list[str]] = {}
         known: set[str] = set()
         for path in sorted(self.files):
             folder = path.rpartition("/")[0]
@@ -29,6 +34,7 @@ class Modules:
                 known.add(folder)
                 parent = folder.rpartition("/")[0]
                 self.folders.setdefault(parent, [])
+                self._below.setdefault(parent, []).append(folder)
                 folder = parent
 
     def inits(self, path: str) -> list[str]:
@@ -90,6 +96,7 @@ class Modules:
     ) -> tuple[str, ...]:
         """`start` and every file of the project that is loaded with it, sorted."""
         folders = tuple(dict.fromkeys(folders))
+        known = self._loads.setdefault(folders, {})
         done: set[str] = set()
         todo = [path for path in start if path in self.files]
         while todo:
@@ -97,22 +104,53 @@ class Modules:
             if path in done:
                 continue
             done.add(path)
-            todo += self._direct(path, facts[path], folders)
+            loaded = known.get(path)
+            if loaded is None:
+                loaded = known[path] = self._direct(path, facts[path], folders)
+            todo += loaded - done
         return tuple(sorted(done))
 
     def _direct(self, path: str, said: Facts, folders: tuple[str, ...]) -> frozenset[str]:
-        """What the file `path` itself loads. Most tests of a project share their search path, so each file
-        is looked at once."""
-        known = self._loads.setdefault(folders, {})
-        if path not in known:
-            found = set(self.inits(path))
+        """What the file `path` itself loads. Each file is looked at once for each folder of the search path,
+        since most tests of a project share most of these; and only for names that the folder has."""
+        found = set(self.inits(path))
+        if path not in self._names:
+            self._names[path] = _first_names(said)
+            self._relative[path] = {
+                file for what in said.imports if what.level for file in self.imported(what, path, ())
+            }
+        found |= self._relative[path]
+        for folder in folders:
+            if not self._names[path].isdisjoint(self._tops(folder)):
+                found |= self._absolute(path, said, folder)
+        return frozenset(found)
+
+    def _absolute(self, path: str, said: Facts, folder: str) -> frozenset[str]:
+        """What the file's absolute imports, plugins and texts lead to from one folder."""
+        key = (path, folder)
+        if key not in self._from:
+            found: set[str] = set()
             for what in said.imports:
-                found.update(self.imported(what, path, folders))
+                if not what.level:
+                    found.update(self.imported(what, path, (folder,)))
             for name in (*said.dotted, *said.plugins):
-                for folder in folders:
-                    found.update(self.named(name, folder))
-            known[path] = frozenset(found)
-        return known[path]
+                found.update(self.named(name, folder))
+            self._from[key] = frozenset(found)
+        return self._from[key]
+
+    def _tops(self, folder: str) -> frozenset[str]:
+        """The names of modules and packages that stand directly in a folder."""
+        if folder not in self._top:
+            inside = (path.rpartition("/")[2].removesuffix(".py") for path in self.folders.get(folder, ()))
+            below = (name.rpartition("/")[2] for name in self._below.get(folder, ()))
+            self._top[folder] = frozenset((*inside, *below))
+        return self._top[folder]
+
+
+def _first_names(said: Facts) -> frozenset[str]:
+    """The first parts of all names that a file may ask for by their whole."""
+    names = [what.module for what in said.imports if not what.level]
+    return frozenset(name.partition(".")[0] for name in (*names, *said.dotted, *said.plugins))
 
 
 def _join(folder: str, name: str) -> str:

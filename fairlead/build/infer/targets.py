@@ -192,6 +192,8 @@ class _Scope:
         self.given: set[str] = set()
         self.packed = packed
         self._named: dict[str, frozenset[str]] = {}
+        self._tops: dict[tuple[str, tuple[str, ...]], frozenset[str]] = {}
+        self._parts: dict[tuple[int, tuple[str, ...]], frozenset[str]] = {}
         self.always = "doctests run in every module" if settings.doctests else ""
         """Why every test gets the whole project, "" if not every one does."""
 
@@ -223,7 +225,8 @@ class _Scope:
         data |= {p for p in self.own if not p.endswith(".py") and _below(p, self._test_folder(path))}
         named = self._named_files([p for p in srcs if not self.project.owns(p)] or [path]) | self.given
         data |= {p for p in named if not p.endswith(".py")}
-        srcs = set(self.modules.closure(srcs | named, self.facts, folders))
+        if any(p.endswith(".py") and p not in srcs for p in named):
+            srcs = set(self.modules.closure(srcs | named, self.facts, folders))
         return Test(
             name,
             self.number,
@@ -250,13 +253,26 @@ class _Scope:
         """`srcs` with all modules of the packages, of the test's folder and of the project's top, and what
         they import."""
         tests, prefix = self._test_folder(path), self._prefix()
-        more = {p for p in self.own if _below(p, tests) or "/" not in p.removeprefix(prefix)}
+        found = set(srcs)
+        key = (tests, tuple(folders))
+        if key not in self._tops:
+            more = [p for p in self.own if _below(p, tests) or "/" not in p.removeprefix(prefix)]
+            self._tops[key] = frozenset(self.modules.closure(more, self.facts, folders))
+        found |= self._tops[key]
+        taken: set[int] = set()
         while True:
-            start = srcs | {p for p in (*more, *self._packed(srcs)) if p.endswith(".py")}
-            grown = set(self.modules.closure(start, self.facts, folders))
-            if grown == srcs:
-                return srcs
-            srcs = grown
+            touched = {
+                n for n, inside in enumerate(self.packed) if n == self.number or not found.isdisjoint(inside)
+            }
+            if touched == taken:
+                return found
+            for n in touched - taken:
+                part = (n, tuple(folders))
+                if part not in self._parts:
+                    modules = [p for p in self.packed[n] if p.endswith(".py")]
+                    self._parts[part] = frozenset(self.modules.closure(modules, self.facts, folders))
+                found |= self._parts[part]
+            taken = touched
 
     def _prefix(self) -> str:
         return f"{self.project.folder}/" if self.project.folder else ""
