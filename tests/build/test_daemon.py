@@ -197,8 +197,8 @@ def test_stop_waits_for_what_runs_and_the_next_command_begins_anew(here: Desk) -
 def test_nobody_asks_and_it_ends(here: Desk) -> None:
     here.env["FAIRLEAD_BUILD_DAEMON_IDLE"] = "1"
     here.build()
-    pid = here.pid()
-    wait_for(lambda: not alive(pid))
+    wait_for(lambda: here.status()["running"] is False)
+    assert here.build()["actions"]["ran"] == 0
 
 
 def test_another_program_gets_another_daemon(here: Desk) -> None:
