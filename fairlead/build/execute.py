@@ -105,7 +105,9 @@ class Cache:
             found = json.loads(data)
             outputs = {path: manifest.decode(self._blob(name)) for path, name in found["outputs"].items()}
             whole = all(
-                self._present(file) for content in outputs.values() for file in manifest.files(content)
+                self.store.blobs.whole(file.digest, file.size)
+                for content in outputs.values()
+                for file in manifest.files(content)
             )
         except (MachineryError, ValueError, KeyError, TypeError):
             whole = False
@@ -116,8 +118,8 @@ class Cache:
             return None
         return Result(outputs, found["enforced"], found["seconds"], found["log"])
 
-    def put(self, key: str, result: Result) -> None:
-        """Record a result; its blobs must be in the store already."""
+    def put(self, key: str, result: Result, record: Record | None = None) -> None:
+        """Record a result, with the record that has this key; its blobs must be in the store already."""
         outputs = {
             path: self.store.blobs.put(manifest.encode(content)) for path, content in result.outputs.items()
         }
@@ -128,22 +130,15 @@ class Cache:
             "log": result.log,
         }
         crashpoint.here(BEFORE_RECORD)
-        self.store.results.put("action", key, json.dumps(value).encode())
+        row = ("action", key, json.dumps(value).encode())
+        if record is None:
+            self.store.results.put(*row)
+        else:
+            self.store.results.put_pair(("record", key, record.encode()), row)
         crashpoint.here(AFTER_RECORD)
 
     def _blob(self, name: str) -> bytes:
         return self.store.blobs.get(name)
-
-    def _present(self, file: File) -> bool:
-        """Whether the blob is there in full: a power cut may leave a file without its bytes."""
-        path = self.store.blobs.path(file.digest)
-        try:
-            if path.stat().st_size == file.size:
-                return True
-            path.unlink()
-        except FileNotFoundError:
-            pass
-        return False
 
 
 @dataclass(frozen=True)

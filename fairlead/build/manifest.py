@@ -22,10 +22,11 @@ from typing import TypeAlias
 
 from fairlead.errors import FairleadError, WorkFailed
 from fairlead.store import Blobs, Record, atomic
+from fairlead.store.blobs import EPOCH as _WRITTEN
 from fairlead.store.record import Part
 
-EPOCH = 315532800
-"""1 January 1980, the first moment a zip file can name: the time of every staged file."""
+EPOCH = _WRITTEN
+"""The time of every staged file, which may be a blob's own."""
 
 
 _DEPTH, _LENGTH = 100, 2048  # of folders in an output; a path of Linux has 4096 bytes, with the stage's own
@@ -207,29 +208,41 @@ def _leaves(place: str, target: str) -> bool:
     return target.startswith("/") or up > place.count("/") or ".." in parts[up:]
 
 
-def place(manifest: Manifest, target: Path, blobs: Blobs, *, link: bool, called: Path | None = None) -> None:
+def place(
+    manifest: Manifest,
+    target: Path,
+    blobs: Blobs,
+    *,
+    link: bool,
+    called: Path | None = None,
+    made: set[str] | None = None,
+    readonly: bool = False,
+) -> None:
     """Write the content at `target`, which must not exist; parents are made.
 
-    `link=True` shares the blobs' own files (for a reader that cannot write); else every file is a copy.
+    `link=True` shares the blobs' own files (for a reader that cannot write); else every file is a copy, with
+    no w bit if `readonly`. `made` are folders that are known to be there; it grows.
     MachineryError if a blob is missing or the disk is full; it names `called` where `target` is a stopover.
     """
     try:
-        make_folder(target.parent)
+        made = set() if made is None else made
+        make_folder(target.parent, made)
         if isinstance(manifest, File):
-            _place_file(manifest, target, blobs, link)
+            _place_file(manifest, target, blobs, link, readonly)
             return
         target.mkdir()
         target.chmod(0o755)
+        made.add(str(target))
         for path, entry in manifest.entries.items():
             inner = target / path
-            make_folder(inner.parent)
+            make_folder(inner.parent, made)
             match entry:
                 case File():
-                    _place_file(entry, inner, blobs, link)
+                    _place_file(entry, inner, blobs, link, readonly)
                 case Link():
                     inner.symlink_to(entry.target)
                 case None:
-                    make_folder(inner)
+                    make_folder(inner, made)
     except OSError as error:
         raise unplaced(error, "write", called or target) from error
 
@@ -241,20 +254,25 @@ def unplaced(error: OSError, doing: str, path: Path) -> FairleadError:
     return atomic.failed(error, doing, path)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and its parents, if absent, with the same mode under every umask: programs see it."""
+def make_folder(path: Path | str, made: set[str]) -> None:
+    """Make a folder and its parents, if absent, with the same mode under every umask: programs see it. Those
+    in `made` are there; it grows."""
+    at = os.fspath(path)
+    if at in made:
+        return
+    outer = os.path.dirname(at)
+    if outer not in made and not os.path.isdir(outer):
+        make_folder(outer, made)
     try:
-        path.mkdir()
-        path.chmod(0o755)
-    except FileNotFoundError:
-        make_folder(path.parent)
-        make_folder(path)
+        os.mkdir(at)
+        os.chmod(at, 0o755)
     except FileExistsError:
-        if not path.is_dir():
+        if not os.path.isdir(at):
             raise
+    made.add(at)
 
 
-def _place_file(file: File, target: Path, blobs: Blobs, link: bool) -> None:
+def _place_file(file: File, target: Path, blobs: Blobs, link: bool, readonly: bool) -> None:
     if link and not file.executable:
         try:
             os.link(blobs.path(file.digest), target)
@@ -264,5 +282,7 @@ def _place_file(file: File, target: Path, blobs: Blobs, link: bool) -> None:
         with blobs.open(file.digest) as reader, target.open("xb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
             writer.flush()
-            os.fchmod(writer.fileno(), 0o755 if file.executable else 0o644)
-    os.utime(target, (EPOCH, EPOCH))
+            mode = 0o755 if file.executable else 0o644
+            os.fchmod(writer.fileno(), mode & 0o555 if readonly else mode)
+    if os.lstat(target).st_mtime_ns != EPOCH * 10**9:  # of a blob that was linked before it is
+        os.utime(target, (EPOCH, EPOCH))

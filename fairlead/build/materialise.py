@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,8 +38,9 @@ def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
     if _known(root, path, store) == [name, state(target, names), names]:
         return False
     _make_folders(root, Path(path).parent)
-    for stale in target.parent.glob(f"{_TEMP}*"):  # of a killed run: the store is ours alone now
-        atomic.remove(stale)
+    for stale in os.listdir(target.parent):
+        if stale.startswith(_TEMP):  # of a killed run: the store is ours alone now
+            atomic.remove(target.parent / stale)
     temp = target.with_name(f"{_TEMP}{secrets.token_hex(8)}")
     try:
         manifest.place(content, temp, store.blobs, link=False, called=target)
@@ -75,19 +77,25 @@ def _known(root: Path, path: str, store: Store) -> object:
 
 
 def _make_folders(root: Path, folder: Path) -> None:
-    at = root
+    at = str(root)
     for part in folder.parts:
-        at = at / part
-        if at.is_symlink():
+        at = f"{at}/{part}"
+        try:
+            mode = os.lstat(at).st_mode
+        except OSError:
+            mode = 0
+        if stat.S_ISLNK(mode):
             raise UsageError(
-                f"{at.relative_to(root)} is a symbolic link, so outputs would land outside the project",
-                where=str(at),
+                f"{os.path.relpath(at, root)} is a symbolic link, so outputs would land outside the project",
+                where=at,
                 remedy="remove the link; FAIRLEAD_STORE_DIR moves the store to another disk",
             )
+        if stat.S_ISDIR(mode):
+            continue
         try:
-            at.mkdir(exist_ok=True)
+            os.mkdir(at)
         except OSError as error:
-            raise manifest.unplaced(error, "make the folder", at) from error
+            raise manifest.unplaced(error, "make the folder", Path(at)) from error
 
 
 def state(target: Path, names: Sequence[str] | None) -> str:

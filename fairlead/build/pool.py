@@ -23,8 +23,10 @@ def run_all(
     needs: Mapping[str, set[str]] | None = None,
     threads: int,
     cancel: threading.Event,
+    quick: Callable[[str], bool] = lambda _: False,
 ) -> None:
-    """Call `job` for each name after those that it `needs`, and `done` with each result, in this thread.
+    """Call `job` for each name after those that it `needs`, and `done` with each result, in this thread. A
+    job that is `quick`, as it waits for nothing, is called in this thread too: to hand it over takes longer.
 
     The first exception stops the start of further jobs and is raised when the running ones have ended. An
     exception of `done`, or an interrupt, also sets `cancel`, which jobs heed.
@@ -36,27 +38,41 @@ def run_all(
             dependents[other].append(name)
     ready = deque(name for name, wanted in left.items() if not wanted)
     running: dict[Future[T], str] = {}
-    failure: BaseException | None = None
+    failures: list[BaseException] = []
+
+    def finish(name: str, result: T) -> None:
+        done(name, result)
+        for other in dependents[name]:
+            left[other].discard(name)
+            if not left[other]:
+                ready.append(other)
+
     with ThreadPoolExecutor(threads, thread_name_prefix="build") as pool:
         try:
-            while running or (ready and failure is None):
-                while ready and failure is None and len(running) < threads:
+            while running or (ready and not failures):
+                while ready and not failures and len(running) < threads:
                     name = ready.popleft()
-                    running[pool.submit(job, name)] = name
+                    if not quick(name):
+                        running[pool.submit(job, name)] = name
+                        continue
+                    try:
+                        result = job(name)
+                    except Exception as error:
+                        failures.append(error)
+                    else:
+                        finish(name, result)
+                if not running:
+                    continue
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     name = running.pop(future)
-                    error = future.exception()
-                    if error is not None:
-                        failure = failure or error
-                        continue
-                    done(name, future.result())
-                    for other in dependents[name]:
-                        left[other].discard(name)
-                        if not left[other]:
-                            ready.append(other)
+                    failed = future.exception()
+                    if failed is None:
+                        finish(name, future.result())
+                    else:
+                        failures.append(failed)
         except BaseException:
             cancel.set()
             raise
-    if failure is not None:
-        raise failure
+    if failures:
+        raise failures[0]

@@ -20,10 +20,14 @@ from fairlead.errors import FairleadError, MachineryError
 def write(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
     """Put `data` at `path` with `mode`; `MachineryError` (full disk, no permission) changes nothing."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         temp = path.parent / f".tmp-{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+            try:
+                fd = os.open(temp, flags, mode)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                fd = os.open(temp, flags, mode)
             with open(fd, "wb") as file:
                 file.write(data)
                 file.flush()

@@ -19,6 +19,9 @@ from fairlead.errors import MachineryError
 from fairlead.store import atomic, digest
 
 _CHUNK = 1 << 20
+EPOCH = 315532800
+"""1 January 1980, the first moment a zip file can name: when every blob says it was written. So a blob that
+somebody wrote to since shows at one look."""
 
 
 class Blobs:
@@ -43,26 +46,33 @@ class Blobs:
         name = digest.of_bytes(data)
         if not self.has(name):
             atomic.write(self.path(name), data, mode=0o444, durable=self.durable)
+            with contextlib.suppress(OSError):
+                os.utime(self.path(name), (EPOCH, EPOCH))
         return name
 
     def put_file(self, source: Path) -> str:
         """Store a file's bytes, copied and hashed in one pass, so the digest is that of the copy."""
-        self.root.mkdir(parents=True, exist_ok=True)
         temp = self.root / f".tmp-{secrets.token_hex(8)}"
         state = hashlib.sha256()
         try:
+            if not self.root.is_dir():
+                self.root.mkdir(parents=True, exist_ok=True)
             with source.open("rb") as reader, temp.open("xb") as writer:
                 while chunk := reader.read(_CHUNK):
                     state.update(chunk)
                     writer.write(chunk)
                 writer.flush()
                 os.fchmod(writer.fileno(), 0o444)
+                os.utime(writer.fileno(), (EPOCH, EPOCH))
                 if self.durable:
                     os.fsync(writer.fileno())
             name = state.hexdigest()
             target = self.path(name)
-            target.parent.mkdir(exist_ok=True)
-            os.replace(temp, target)
+            try:
+                os.replace(temp, target)
+            except FileNotFoundError:
+                target.parent.mkdir(exist_ok=True)
+                os.replace(temp, target)
             if self.durable:
                 atomic.sync_folder(target.parent)
             return name
@@ -71,6 +81,28 @@ class Blobs:
         finally:
             with contextlib.suppress(OSError):
                 temp.unlink()
+
+    def whole(self, name: str, size: int) -> bool:
+        """Whether the blob is here with all its bytes, `size` of them; one that is damaged is removed.
+
+        A power cut may leave a file without its bytes: the size tells. Somebody may have written to it: then
+        its time is not the blobs' time, and its bytes are compared.
+        """
+        path = self.path(name)
+        try:
+            found = path.stat()
+            if found.st_size == size:
+                if found.st_mtime_ns == EPOCH * 10**9:
+                    return True
+                if digest.of_file(path) == name:
+                    os.utime(path, (EPOCH, EPOCH))
+                    return True
+            path.unlink()
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise atomic.failed(error, "check", path) from error
+        return False
 
     def get(self, name: str) -> bytes:
         """The bytes; `MachineryError` if the blob is not here."""

@@ -71,6 +71,12 @@ class Results:
         with self._guard():
             self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", (namespace, key, value))
 
+    def put_pair(self, first: tuple[str, str, bytes], second: tuple[str, str, bytes]) -> None:
+        """Set two values (namespace, key, value), both or none: one write to the disk, not two."""
+        with self._guard():
+            query = "INSERT OR REPLACE INTO result VALUES (?, ?, ?), (?, ?, ?)"
+            self._db.execute(query, (*first, *second))
+
     def get_many(self, namespace: str, keys: Iterable[str]) -> dict[str, bytes]:
         """The values of those keys that have one."""
         wanted = list(keys)

@@ -4,6 +4,7 @@ refused."""
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Mapping
@@ -361,6 +362,27 @@ def test_a_source_whose_blob_was_damaged_is_stored_again(yard: Yard) -> None:
     blob.unlink()
     blob.write_bytes(b"")
     assert not yard.test(made).passed
+
+
+def test_an_output_whose_blob_was_written_to_is_made_again(yard: Yard) -> None:
+    """Also one of the same size, with the time that it had."""
+    yard.write("p/a.txt", "hello\n")
+    yard.build(chain())
+    blob = yard.store.blobs.path(digest.of_bytes(b"HELLO\n"))
+    blob.chmod(0o644)
+    blob.write_bytes(b"WRONG\n")
+    shutil.rmtree(yard.root / "fairlead-out")
+    assert yard.build(chain()).ran >= 1 and yard.read(out("up", "up.txt")) == "HELLO\n"
+    os.utime(yard.store.blobs.path(digest.of_bytes(b"HELLO\n")))  # touched, and whole
+    assert yard.build(chain()).ran == 0
+
+
+def test_an_input_can_be_written_at_no_level(yard: Yard) -> None:
+    yard.write("p/a.txt", "hello\n")
+    made = plan(tests={"t": spec("ls -l p/a.txt | grep -q '^-r--r--r--'", sources=("p/a.txt",))})
+    levels: tuple[Requested, ...] = ("namespace", "none")
+    for level in levels:
+        assert yard.engine(made, level).test(["//p:t"], reuse=False).passed
 
 
 def locked(version: str, monkeypatch: pytest.MonkeyPatch) -> Plan:

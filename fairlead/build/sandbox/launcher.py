@@ -342,31 +342,25 @@ def _request(command: Command, enforced: Enforced) -> tuple[str, dict[str, objec
     """What is said of a command: the base that it shares with others, as JSON ("" where there are no
     namespaces), and what is its own."""
     binds = list(command.root_binds)
-    masks = list(command.masks)
+    masks: Iterable[str] = command.masks
     base = ""
     if enforced == "namespace":
         _check(binds)
         own = [bind for bind in _last(binds) if not bind.lasting]
-        places = {bind.dest for bind in own}
-        lasting = [bind for bind in binds if bind.lasting]
-        if command.network:
-            lasting.append(Bind(Path("/etc/resolv.conf"), "/etc/resolv.conf"))
-        shared = [bind for bind in _last([*system.binds(), *lasting]) if not _within(bind.dest, places)]
-        own += [bind for bind in _last([*system.binds(), *lasting])
-                if _within(bind.dest, places) and bind.dest not in places]  # fmt: skip
-        all_masks = {*system.masks(), *masks}
-        masks = sorted(mask for mask in all_masks if _within(mask, places))
-        base = json.dumps(
-            {
-                "binds": _rows(shared),
-                "masks": sorted(all_masks.difference(masks)),
-                "network": command.network,
-                "hostname": "sandbox",
-                "tmp": command.tmp_bytes,
-                "outside": OUTSIDE,
-            }
+        lasting = tuple(bind for bind in binds if bind.lasting)
+        tops: set[str] = set()
+        tops.update(bind.dest for bind in own if not _within(bind.dest, tops))
+        base, beneath, masks = _base(
+            lasting,
+            tuple(str(_identity(bind.src)) for bind in lasting),
+            frozenset(command.masks),
+            command.network,
+            command.tmp_bytes,
+            frozenset(tops),
+            int(time.monotonic()),
         )
-        binds = sorted(own, key=lambda bind: bind.dest.count("/"))
+        places = {bind.dest for bind in own}
+        binds = _last([*(bind for bind in beneath if bind.dest not in places), *own])
     elif enforced == "landlock":  # paths are those outside; a program may open its own output again
         logs = [log for log in (command.stdout, command.stderr) if log is not None]
         binds = [*system.binds(), *binds, *(Bind(log, str(log), writable=True) for log in logs)]
@@ -381,7 +375,7 @@ def _request(command: Command, enforced: Enforced) -> tuple[str, dict[str, objec
         "env": dict(command.env),
         "cwd": command.cwd,
         "binds": _rows(binds),
-        "masks": masks,
+        "masks": list(masks),
         "network": command.network,
         "logs": 1 if command.stderr is None else 2,
         "lowers": [],
@@ -392,6 +386,37 @@ def _request(command: Command, enforced: Enforced) -> tuple[str, dict[str, objec
             "processes": command.processes,
         },
     }
+
+
+@functools.lru_cache(64)
+def _base(
+    lasting: tuple[Bind, ...],
+    identities: tuple[str, ...],
+    masks: frozenset[str],
+    network: bool,
+    tmp_bytes: int,
+    places: frozenset[str],
+    second: int,
+) -> tuple[str, list[Bind], list[str]]:
+    """What commands have in common, as JSON, and the binds and masks among it that lie below a command's own
+    `places`, so that they are its own too. Kept for a second, while the `identities` of what is asked for to
+    last are the same: whether the system's folders have been replaced is looked up once in it."""
+    binds = [*system.binds(), *lasting]
+    if network:
+        binds.append(Bind(Path("/etc/resolv.conf"), "/etc/resolv.conf"))
+    shared = [bind for bind in _last(binds) if not _within(bind.dest, places)]
+    beneath = [bind for bind in _last(binds) if _within(bind.dest, places)]
+    all_masks = masks.union(system.masks())
+    own_masks = sorted(mask for mask in all_masks if _within(mask, places))
+    document = {
+        "binds": _rows(shared),
+        "masks": sorted(all_masks.difference(own_masks)),
+        "network": network,
+        "hostname": "sandbox",
+        "tmp": tmp_bytes,
+        "outside": OUTSIDE,
+    }
+    return json.dumps(document), beneath, own_masks
 
 
 def _rows(binds: Iterable[Bind]) -> list[list[object]]:

@@ -8,6 +8,7 @@ environment is visible.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import sysconfig
@@ -24,8 +25,10 @@ def interpreter() -> str:
     return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
 
 
+@functools.cache
 def binds() -> list[Bind]:
-    """The read-only binds of every sandbox: system folders, a little of /etc, the interpreter's prefix."""
+    """The read-only binds of every sandbox: system folders, a little of /etc, the interpreter's prefix. As
+    they are when it is first asked: a program that runs on sees no folder that the system got since."""
     return system_folders() + prefix_binds(sys.base_prefix) + prefix_binds(sys.base_exec_prefix)
 
 
@@ -44,6 +47,7 @@ def prefix_binds(prefix: str) -> list[Bind]:
     return [Bind(part, str(part)) for part in parts if part.is_dir() and not part.is_symlink()]
 
 
+@functools.cache
 def masks(prefix: str = sys.base_prefix) -> list[str]:
     """Folders to cover with nothing: the interpreter's own site-packages (outside /usr, which tools of the
     host use)."""
