@@ -521,7 +521,8 @@ class Engine:
                 known = installed.used(asked)
                 used |= {f"{name} {dist}" for dist in (installed.dists if known is None else known)}
             python = entered.bodies(ran.noted, ran.asked, self._snapshot, PROJECT, split=self.passes.split)
-            kept = self.passes.keep(label, ran.asked, self._snapshot, given, used, python)
+            lines = entered.lines_seen(ran.noted)
+            kept = self.passes.keep(label, ran.asked, self._snapshot, given, used, python, positions=lines)
             return replace(ran.result, key=kept.key)
         if ran.result.outcome in ("fail", "timeout"):
             for record in self.passes.answers(label, self._snapshot, given):
@@ -592,7 +593,10 @@ class Engine:
                 text = execute.describe(action)
                 self.on_event(Event("action", text, action.owner, made.result.seconds, action=action))
 
-        run_all(waiting, job, done, needs=needs, threads=self.jobs, cancel=self._cancel)
+        def quick(name: str) -> bool:
+            return waiting[name].kind in ("write", "copy", "link_tree")
+
+        run_all(waiting, job, done, needs=needs, threads=self.jobs, cancel=self._cancel, quick=quick)
 
     def _recall(self, actions: list[Action], work: _Work) -> list[Action]:
         """Look up the actions whose inputs are all known, in this thread: most builds know nearly all of
@@ -635,8 +639,7 @@ class Engine:
             if action.kind == "download":
                 error.where = f"{action.owner} ({self.plan.targets[action.owner].place})"
             raise
-        self.store.put_record(record)
-        self.cache.put(record.key, result)
+        self.cache.put(record.key, result, record)
         if shape is not None:
             depfile.keep(self.cache, shape, result.outputs[action.dep_file], result)
         return _Made(result, known=False)
