@@ -65,15 +65,17 @@ def run(args: argparse.Namespace) -> int:
         written.append(_write_out(root, found))
     else:
         fresh = not found.settings.source
+        tagged = proving.version_by_tag(root, found)
+        text = _TEXT + (f'version = "{tagged}"  # the last tag; tests ask for it\n' if tagged else "")
         if fresh:
-            _create(root / "fairlead.toml", _TEXT)
+            _create(root / "fairlead.toml", text)
             written.append("fairlead.toml")
             found = _read(root)
         if not args.static:
             proof = proving.prove(root, found, _read, level=args.sandbox or "")
             if fresh and proof.lacking:
                 lines = ", ".join(json.dumps(line) for line in proof.lacking)
-                _create(root / "fairlead.toml", f"{_TEXT}requires = [{lines}]\n")
+                _create(root / "fairlead.toml", f"{text}requires = [{lines}]\n")
                 proof = replace(proving.prove(root, _read(root), _read, level=args.sandbox or ""), lacking=())
             found = proof.found
             if args.check:

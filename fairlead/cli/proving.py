@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from fairlead.store import Store
 
 _SEARCHED = "init-distributions"
+_VERSION = re.compile(r"(?:[A-Za-z][\w.]*[-_/])?[vV]?(\d+(?:\.\d+)*(?:(?:a|b|rc|\.post|\.dev)\d+)?)")
+"""A tag such as 1.2, v1.2rc1 or name-1.2: the part that is the version."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,20 @@ def _alone(runs: Runs) -> list[Finding]:
             )
         made.append(Finding("alone and together", f"{said} together", "guessed", "init --check", add))
     return made
+
+
+def version_by_tag(root: Path, found: Repository) -> str:
+    """The version that the last tag names, where the project's build takes it from git and no file says it;
+    "" if there is none, or several projects."""
+    from fairlead.git import Repo
+
+    lacking = [one for one in found.projects if one.name and not one.version]
+    if len(lacking) != 1 or found.settings.version or not (root / ".git").exists():
+        return ""
+    done = Repo(root).run("describe", "--tags", "--abbrev=0", check=False)
+    tag = done.out.decode("utf-8", "replace").strip() if done.code == 0 else ""
+    said = _VERSION.fullmatch(tag)
+    return said[1] if said else ""
 
 
 def _installed(path: str, data: bytes, store: Store, interpreter: str) -> Environment:

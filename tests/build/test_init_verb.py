@@ -163,3 +163,14 @@ def test_what_cannot_be_resolved_is_said_in_the_resolvers_words(clone: Clone) ->
     clone.run("init", "--static")
     _, err = clone.run("init", "--lock", code=2)
     assert "not-to-be-had" in err and not (clone.root / "requirements.tests.lock").exists()
+
+
+def test_a_version_that_only_a_tag_says(clone: Clone) -> None:
+    settings = PYPROJECT.replace('version = "1.2"', 'dynamic = ["version"]').replace("hatchling.build", "x.y")
+    clone.write("pyproject.toml", settings)
+    clone.commit("dynamic")
+    assert "unknown  version" in clone.run("init", "--static")[0]
+    (clone.root / "fairlead.toml").unlink()
+    clone.git("tag", "hello-v2.5rc1")
+    assert "known    version" in clone.run("init", "--static")[0]
+    assert 'version = "2.5rc1"' in clone.read("fairlead.toml")

@@ -190,7 +190,7 @@ def _project(tree: Tree, files: tuple[str, ...], folder: str, settings: Settings
         made.findings.append(
             Finding(
                 "extension modules",
-                f"compiled by {backend}, which inference does not run"
+                f"compiled by {backend}, which inference does not run: tests see the Python files alone"
                 + "".join(f": {p}" for p in compiled[:1]),
                 "unknown",
                 where,
@@ -386,6 +386,11 @@ def _version(tree: Tree, made: Project, files: list[str], settings: Settings) ->
             if line.startswith("Version: "):
                 said = line.removeprefix("Version: ").strip()
                 break
+    if not said:
+        for tool in (("setuptools_scm",), ("hatch", "version"), ("versioningit",), ("pdm", "version")):
+            found = table(made.pyproject, "tool", *tool) or {}
+            said = said or text(found.get("fallback_version")) or text(found.get("fallback-version"))
+            where = made.at("pyproject.toml")
     if said:
         made.version = said
         made.findings.append(Finding("version", said, "known", where))
