@@ -63,10 +63,12 @@ class Passes:
         given: Given,
         used: Iterable[str],
         python: Mapping[str, frozenset[str]] = {},
+        *,
+        positions: bool = True,
     ) -> Record:
         """Keep what a run on `snapshot` asked, and give the answers. `used` are the distributions that it
-        asked for; `python` names the bodies that were entered, of sources that were only imported. Where not
-        all was heard, all that there is counts."""
+        asked for; `python` names the bodies that were entered, of sources that were only imported, and
+        `positions` says whether their line numbers count. Where not all was heard, all that there is counts."""
         if asked.lack or asked.recorder == "none":
             questions = DependencySet(
                 files=frozenset(snapshot.files),
@@ -75,7 +77,7 @@ class Passes:
                 distributions=frozenset(given.installed),
             )
         else:
-            questions = DependencySet.of(asked, snapshot, python, distributions=used)
+            questions = DependencySet.of(asked, snapshot, python, positions=positions, distributions=used)
         key = self._store.put_record(questions.record())
         self._sets[key] = questions
         keys = [key, *(other for other in self._keys(label) if other != key)][:MOST]
