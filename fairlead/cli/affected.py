@@ -20,7 +20,7 @@ from fairlead.cli import project, terminal
 from fairlead.errors import FairleadError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from fairlead.build.plan import Plan
     from fairlead.build.query.affected import Affected
@@ -42,14 +42,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Side:
-    """One state of the project. `name` is a commit's id, or "files on disk"."""
+    """One state of the project. `name` is a commit's id, or "files on disk"; `tree` is None if it has no
+    targets."""
 
     name: str
     plan: Plan
     records: Mapping[str, Record]
+    tree: Tree | None = None
 
     def is_test(self, label: str) -> bool:
         return label in self.plan.targets and self.plan.targets[label].test is not None
+
+    def is_recorded(self, label: str) -> bool:
+        test = self.plan.targets[label].test if label in self.plan.targets else None
+        return test is not None and test.recorded
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,11 +67,11 @@ def run(args: argparse.Namespace) -> int:
         now = side(here, here.disk(store), "files on disk", store)
         head = _commit(here, store, "HEAD", optional=True)
         before = "the last pass, or HEAD"
-        found = since_pass(store, head, now)
+        found = by_passes(here, store, since_pass(store, head, now), None, now)
     else:
         head, now = sides(here, store, args.range)
         before = head.name
-        found = between(head, now)
+        found = by_passes(here, store, between(head, now), head, now)
     if not args.all:
         found = [item for item in found if now.is_test(item.label) or head.is_test(item.label)]
     if args.json:
@@ -133,7 +139,7 @@ def side(here: project.Project, tree: Tree, name: str, store: Store) -> Side:
         return Side(name, Plan({}, (), {}), {})
     try:
         plan = here.plan(tree, ["//..."], store)
-        return Side(name, plan, target_records(plan, tree, Platform.here()))
+        return Side(name, plan, target_records(plan, tree, Platform.here()), tree)
     except FairleadError as error:
         error.where = f"{error.where}, in {name}" if error.where else name
         raise
@@ -177,6 +183,56 @@ def between(old: Side, new: Side) -> list[Affected]:
     from fairlead.build.query.affected import compare
 
     return compare(old.records, new.records)
+
+
+def by_passes(
+    here: project.Project, store: Store, found: list[Affected], old: Side | None, new: Side
+) -> list[Affected]:
+    """`found` as the passes of recorded tests have it, which is more exact than their keys: a test is left out
+    if an earlier pass has the answers of both states (of the new one alone if `old` is None), and added if one
+    has those of the old state alone."""
+    from fairlead.build.query.affected import Affected, Cause
+    from fairlead.build.testing import Verdicts
+    from fairlead.store.record import explain
+
+    labels = [label for label in new.records if new.is_recorded(label)]
+    labels = [label for label in labels if old is None or label in old.records]
+    if not labels:
+        return found
+    now = _answers(here, store, new, labels)
+    before = now if old is None else _answers(here, store, old, labels)
+
+    def passed(label: str, answers: Mapping[str, list[Record]]) -> dict[str, Record]:
+        records = answers.get(label, [])
+        return {r.key: r for r in records if project.has_passed(store, new.plan, label, r.key)}
+
+    left = {item.label: item for item in found}
+    for label in labels:
+        was, known = passed(label, before), passed(label, now)
+        if was.keys() & known.keys():
+            left.pop(label, None)
+            continue
+        last = next(iter(was.values()), None)
+        if last is None and old is None:
+            key = Verdicts(store).last(label)
+            last = None if key is None else store.get_record(key)
+        answers = now.get(label, [])
+        if last is not None and answers and last.kind == answers[0].kind:
+            causes = tuple(Cause(label, difference) for difference in explain(last, answers[0]))
+            left[label] = Affected(label, "changed", last.key, answers[0].key, causes)
+    return [left[label] for label in sorted(left)]
+
+
+def _answers(
+    here: project.Project, store: Store, state: Side, labels: Sequence[str]
+) -> dict[str, list[Record]]:
+    """What a state answers to the questions of each test's passes."""
+    from fairlead.build.engine import Engine
+
+    if state.tree is None:
+        return {}
+    known = [label for label in labels if label in state.plan.targets]
+    return Engine(store, here.root, state.tree, state.plan).answers(known)
 
 
 def since_pass(store: Store, head: Side, now: Side) -> list[Affected]:

@@ -30,8 +30,10 @@ class Cause:
     def file(self) -> str:
         """The path of the file that differs, "" if it is something else."""
         path = self.difference.path
-        if path[0] == "inputs" and len(path) == 2:
+        if path[0] in ("inputs", "files", "python", "metadata", "links") and len(path) > 1:
             return path[1]
+        if path[0] == "absent" and len(path) == 3:
+            return f"{path[1]}/{path[2]}" if path[1] else path[2]
         return path[2] if path[:2] == ("rule", "files") and len(path) == 3 else ""
 
     def text(self) -> str:

@@ -187,3 +187,26 @@ def rows(document: dict[str, object]) -> list[dict[str, object]]:
     found = document["results"]
     assert isinstance(found, list)
     return found
+
+
+def test_affected_is_as_exact_as_what_was_asked(clone: Clone) -> None:
+    clone.run("test", "//...")
+    assert labels(clone) == []
+    clone.write("src/thing/unused.py", "x = 2\n")  # a module that reading it finds, and no run asked for
+    clone.write("docs/readme.txt", "more")
+    assert labels(clone) == []
+    clone.commit("what nobody asks for")
+    assert labels(clone, "HEAD~1..HEAD") == []
+    clone.write("tools/words.txt", " child\n")
+    assert labels(clone) == [LABEL]
+    clone.commit("what a child reads")
+    assert labels(clone, "HEAD~1..HEAD") == labels(clone, "HEAD~2..HEAD") == [LABEL]
+    clone.write("tools/words.txt", "child\n")
+    clone.commit("as it was")
+    assert labels(clone, "HEAD~2..HEAD") == []
+
+
+def labels(clone: Clone, *span: str) -> list[object]:
+    found = clone.json("affected", *span)["targets"]
+    assert isinstance(found, list)
+    return [row["label"] for row in found]
