@@ -188,9 +188,11 @@ def between(old: Side, new: Side) -> list[Affected]:
 def by_passes(
     here: project.Project, store: Store, found: list[Affected], old: Side | None, new: Side
 ) -> list[Affected]:
-    """`found` as the passes of recorded tests have it, which is more exact than their keys: a test is left out
-    if an earlier pass has the answers of both states (of the new one alone if `old` is None), and added if one
-    has those of the old state alone."""
+    """`found` as the passes of recorded tests have it, which is more exact than their keys.
+
+    A test is left out if an earlier pass has the answers of both states (of the new one alone if `old` is
+    None), and added if one has those of the old state alone.
+    """
     from fairlead.build.query.affected import Affected, Cause
     from fairlead.build.testing import Verdicts
     from fairlead.store.record import explain
