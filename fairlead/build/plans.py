@@ -35,7 +35,7 @@ DAMAGED = (MachineryError, ValueError, EOFError, TypeError, KeyError)
 
 @dataclass(frozen=True)
 class Kept:
-    """A plan with its name, and the questions of its evaluation: folders, links and files with the answers."""
+    """A plan with its name, and the questions of its evaluation: folders, links, files with their answers."""
 
     name: str
     plan: Plan
