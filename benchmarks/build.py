@@ -99,13 +99,15 @@ class Tool(ABC):
 
     def run(self) -> tuple[float, float]:
         """Build all; wall and CPU seconds."""
-        before, server, start = _children_cpu(), self.server_cpu(), time.perf_counter()
+        pid, server = self.server(), self.server_cpu()
+        before, start = _children_cpu(), time.perf_counter()
         done = subprocess.run(self.build, cwd=self.root, capture_output=True, text=True)
         self.said = done.stdout
         wall = time.perf_counter() - start
         if done.returncode:
             raise SystemExit(f"{self.name} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return wall, _children_cpu() - before + self.server_cpu() - server
+        used = _children_cpu() - before
+        return wall, used + self.server_cpu() - (server if self.server() == pid else 0.0)
 
     def edit(self, count: int, mark: str) -> None:
         """Change `count` sources, spread evenly."""
