@@ -6,8 +6,8 @@ collected, all if empty; `run`, whether it is run too. Nothing else is said to p
 is what `pytest` in that folder would run.
 
 The answer: `items`, pairs of a file and a node id; `failed`, pairs of a node id and pytest's own words;
-`skipped`, likewise; `outcomes`, the worst of each node id that ran; `code`, pytest's exit code, -1 if it did
-not come to an end.
+`skipped`, likewise; `outcomes`, the worst of each node id that ran; `deselected`, files with tests that
+settings leave out; `code`, pytest's exit code, -1 if it did not come to an end.
 """
 
 import json
@@ -24,6 +24,11 @@ class Notes:
         self.failed: list[tuple[str, str]] = []
         self.skipped: list[tuple[str, str]] = []
         self.outcomes: dict[str, str] = {}
+        self.deselected: list[str] = []
+
+    def pytest_deselected(self, items: Any) -> None:
+        """Called with what `-k`, `-m` and plugins leave out."""
+        self.deselected += sorted({str(getattr(item, "path", "") or item.fspath) for item in items})
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Called for set-up, call and tear-down of each test."""
@@ -68,6 +73,7 @@ def main(asked: "dict[str, Any]") -> int:
             "code": code,
         }
         answer["outcomes"] = notes.outcomes
+        answer["deselected"] = notes.deselected
         with open(asked["out"], "w", encoding="utf-8", errors="backslashreplace") as stream:
             json.dump(answer, stream)
     return 0

@@ -53,8 +53,9 @@ class Failure:
 class Collection:
     """One project, collected. `items` are the node ids by file; `unstable` the files whose ids differ from
     run to run; `skipped` the files that skip themselves as a whole, with the reason. `read` are the files of
-    the repository that were opened, as far as the recorder heard; None if nobody listened. `error` says that
-    nothing could be collected at all, with the end of pytest's output."""
+    the repository that were opened, as far as the recorder heard; None if nobody listened. `deselected` are
+    files with tests that the project's settings leave out. `error` says that nothing could be collected at all,
+    with the end of pytest's output."""
 
     items: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
@@ -62,6 +63,7 @@ class Collection:
     skipped: tuple[tuple[str, str], ...] = ()
     read: frozenset[str] | None = None
     error: str = ""
+    deselected: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
         """JSON; `decode` reads it back."""
@@ -73,6 +75,7 @@ class Collection:
                 "skipped": [list(pair) for pair in self.skipped],
                 "read": None if self.read is None else sorted(self.read),
                 "error": self.error,
+                "deselected": list(self.deselected),
             }
         ).encode()
 
@@ -87,6 +90,7 @@ class Collection:
             tuple((path, why) for path, why in found["skipped"]),
             None if found["read"] is None else frozenset(found["read"]),
             found["error"],
+            tuple(found["deselected"]),
         )
 
 
@@ -248,7 +252,13 @@ def understand(
         ),
         tuple((place(node), why) for node, why in skipped if node.partition("::")[0].endswith(".py")),
         heard,
+        deselected=_texts(first, "deselected"),
     )
+
+
+def _texts(value: object, name: str) -> tuple[str, ...]:
+    listed = value.get(name) if isinstance(value, dict) else None
+    return tuple(map(str, listed)) if isinstance(listed, list) else ()
 
 
 def _answer(

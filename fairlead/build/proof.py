@@ -23,7 +23,7 @@ from fairlead.build.tree import Tree
 from fairlead.store import Record, Store, digest
 
 _KEPT = "collection"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ def states(found: Repository, proven: dict[int, Collection]) -> list[State]:
             state = ("guessed", "its tests have other ids in each run")
         elif skipped and not ids:
             state = ("known", f"skips itself: {skipped[0]}")
+        elif not ids and any(path in whole.deselected for path in test.files):
+            state = ("known", "pytest's settings deselect all of its tests")
         elif not ids:
             state = ("guessed", "pytest finds no test in it")
         else:

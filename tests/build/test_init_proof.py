@@ -49,6 +49,9 @@ def test_what_pytest_cannot_collect_is_unknown_with_its_reason(proven: Clone) ->
     proven.write("src/hello/ignored.py", "")
     proven.write("tests/test_ignored.py", "import hello.ignored\ndef test(): pass\n")
     proven.write("tests/test_empty.py", "")
+    marked = proven.read("pyproject.toml") + "addopts = '-m \"not slow\"'\nmarkers = ['slow']\n"
+    proven.write("pyproject.toml", marked)
+    proven.write("tests/test_slow.py", "import pytest\n@pytest.mark.slow\ndef test(): pass\n")
     proven.write("tests/a/test_same.py", "def test(): pass\n")
     proven.write("tests/b/test_same.py", "def test(): pass\n")
     proven.write(
@@ -66,6 +69,7 @@ def test_what_pytest_cannot_collect_is_unknown_with_its_reason(proven: Clone) ->
         "ModuleNotFoundError: No module named 'nobodys_module'",
     )
     assert found["tests/test_empty.py"] == ("guessed", "pytest finds no test in it", 0)
+    assert found["tests/test_slow.py"] == ("known", "pytest's settings deselect all of its tests", 0)
     clash = [found[f"tests/{folder}/test_same.py"] for folder in "ab"]
     assert sorted(sure for sure, _, _ in clash) == ["guessed", "known"]
     assert found["tests/test_ids.py"] == ("guessed", "its tests have other ids in each run", 7)
