@@ -102,7 +102,6 @@ class Tool(ABC):
         pid, server = self.server(), self.server_cpu()
         before, start = _children_cpu(), time.perf_counter()
         done = subprocess.run(self.build, cwd=self.root, capture_output=True, text=True)
-        self.said = done.stdout
         wall = time.perf_counter() - start
         if done.returncode:
             raise SystemExit(f"{self.name} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
