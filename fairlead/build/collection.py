@@ -54,8 +54,8 @@ class Collection:
     """One project, collected. `items` are the node ids by file; `unstable` the files whose ids differ from
     run to run; `skipped` the files that skip themselves as a whole, with the reason. `read` are the files of
     the repository that were opened, as far as the recorder heard; None if nobody listened. `deselected` are
-    files with tests that the project's settings leave out. `error` says that nothing could be collected at all,
-    with the end of pytest's output."""
+    files with tests that the project's settings leave out. `error` says that nothing could be collected at
+    all, with the end of pytest's output."""
 
     items: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
