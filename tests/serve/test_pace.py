@@ -18,7 +18,7 @@ from fairlead.serve.state import Limits
 from tests.serve.harness import Clone, Person, Site, seeded, site, wait_for
 from tests.serve.test_transport import children
 
-PATIENCE = 0.6  # seconds
+PATIENCE = 1.0  # seconds
 SLOWEST = 4 << 10
 
 Team = tuple[Person, Person, Clone]
