@@ -14,7 +14,7 @@ CPU of jinja2's tests on 3.11), is not set in threads that `_thread` starts, and
 
 A callback keeps the interpreter from telling of what runs meanwhile, also of a finalizer or a signal handler
 that happens to come then. So it is a few instructions without any point at which the interpreter would look
-for those (`_unbroken`), and the rest is done with telling switched on again (`sys.call_tracing`).
+for those (`_unbroken`), and the rest is done with telling switched on again (`_Telling`).
 
 Records end with a zero byte, fields are parted by tabs, the path is the last:
 
@@ -30,6 +30,7 @@ Standard library only, and Python 3.8 can read it: it is loaded by its path.
 import os
 import sys
 from _frozen_importlib_external import SourceFileLoader
+from functools import partial
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +57,6 @@ _log, _root, _fd = "", "", -1
 _hook: "Any" = None
 _seen: "set[tuple[str, str, int]]" = set()
 _DISABLE: "Any" = _monitoring.DISABLE if _monitoring else None
-_call_tracing = sys.call_tracing
 
 
 def start(log: str, root: str) -> None:
@@ -96,7 +96,7 @@ def end() -> None:
 
 def _started(code: "CodeType", offset: int) -> "Any":
     if code is not _NOTE:
-        _call_tracing(_note, (code,))
+        _TELLING @ (code,)  # not a call: after one the interpreter looks for signals
     return _DISABLE
 
 
@@ -215,5 +215,12 @@ def _write(text: str) -> None:
         os.write(_fd, record)
 
 
+class _Telling:
+    """Calls `_note` by an operator, while the interpreter tells of what runs."""
+
+    __matmul__ = staticmethod(partial(sys.call_tracing, _note))
+
+
+_TELLING: "Any" = _Telling()
 _NOTE = _note.__code__
 _OWN = _NOTE.co_filename
