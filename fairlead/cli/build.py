@@ -94,6 +94,7 @@ def _by_graph(
         if known is not None:
             live.unread = tuple(asked), level, known
             return known, 0, {}
+        live.unread = None
         here.plan(tree, args.patterns, live.store)
         graph = live.graph(tree, asked, level, create=True)
         if graph is None:  # such as a plan whose evaluation prints something

@@ -244,6 +244,8 @@ class State:
         known = self.requests.get(key)
         if not create and (known is None or level not in {**known.graphs, **known.past}):
             return None
+        if not create and self.unread is not None and self.unread[:2] == (key, level):
+            return None  # half read: the store answers sooner
         request = self.request(tree, patterns)
         if request is None or key not in self.requests:
             return None
