@@ -75,32 +75,35 @@ def measure(place: Workplace, args: argparse.Namespace, until: float) -> None:
     oracle = Oracle(place)
     limit = 20 * (oracle.clean().seconds + 30)
     fairlead = Fairlead(args.fairlead, place.for_fairlead(), limit)
-    measured = Measure(place, oracle, Opened(place, oracle), fairlead)
-    left = measured.left_out
-    say(f"{name}: {measured.first.nodes} tests in {measured.first.seconds:.1f} s, {len(left)} left out")
-    for node in oracle.flaky()[:20]:
-        say(f"{name}: flaky: {node}")
-    for difference in measured.unlike[:20]:
-        say(f"{name}: {difference.node}: fairlead {difference.said}, pytest {difference.oracle}")
-    for label in sorted(measured.always):
-        say(f"{name}: {label} fails in the clean tree, so it always runs")
-    for edit in drawn(place, args):
-        if len(done) >= args.count:
-            break
-        if edit.digest in done:
-            continue
-        if time.monotonic() > until:
-            say(f"{name}: stopped for the time after {len(done)} edits")
-            break
-        found = measured.edit(edit)
-        if found is None:
-            say(f"{name}: {edit.kind}, {edit.title}: left out, the oracle does not end in time")
-            continue
-        with kept.open("a") as stream:
-            stream.write(line(found) + "\n")
-        done.add(edit.digest)
-        for fault in figures.faults([found]):
-            say(fault)
+    try:
+        measured = Measure(place, oracle, Opened(place, oracle), fairlead)
+        left = measured.left_out
+        say(f"{name}: {measured.first.nodes} tests in {measured.first.seconds:.1f} s, {len(left)} left out")
+        for node in oracle.flaky()[:20]:
+            say(f"{name}: flaky: {node}")
+        for difference in measured.unlike[:20]:
+            say(f"{name}: {difference.node}: fairlead {difference.said}, pytest {difference.oracle}")
+        for label in sorted(measured.always):
+            say(f"{name}: {label} fails in the clean tree, so it always runs")
+        for edit in drawn(place, args):
+            if len(done) >= args.count:
+                break
+            if edit.digest in done:
+                continue
+            if time.monotonic() > until:
+                say(f"{name}: stopped for the time after {len(done)} edits")
+                break
+            found = measured.edit(edit)
+            if found is None:
+                say(f"{name}: {edit.kind}, {edit.title}: left out, the oracle does not end in time")
+                continue
+            with kept.open("a") as stream:
+                stream.write(line(found) + "\n")
+            done.add(edit.digest)
+            for fault in figures.faults([found]):
+                say(fault)
+    finally:
+        fairlead.stop()
 
 
 def work(project: Foreign, args: argparse.Namespace, until: float) -> bool:
@@ -148,7 +151,8 @@ def main() -> int:
     if args.oracle:
         return 0 if good else 1
     name = "testmon" if args.testmon else args.run
-    paths = [args.folder / project.name / "runs" / f"{name}.jsonl" for project in projects]
+    places = [Workplace(project, args.folder, args.fairlead) for project in projects]
+    paths = [place.folder / "runs" / f"{name}.jsonl" for place in places]
     edits = figures.read(path for path in paths if path.exists())
     print("\n".join([*figures.faults(edits), "", *figures.table(edits)]))
     return 0 if good and not any(edit.missed or edit.differ for edit in edits) else 1

@@ -34,10 +34,13 @@ def compare(project: Foreign, args: argparse.Namespace) -> dict[str, object]:
     place = Workplace(project, args.folder, args.fairlead, plant=False)
     oracle = Oracle(place)
     fairlead = Fairlead(args.fairlead, place.for_fairlead(), 60 * args.limit)
-    began = time.monotonic()
-    call([*args.fairlead, "init", "--json"], place.ours)
-    init = time.monotonic() - began
-    first, second = fairlead.test(), fairlead.test()
+    try:
+        began = time.monotonic()
+        call([*args.fairlead, "init", "--json"], place.ours)
+        init = time.monotonic() - began
+        first, second = fairlead.test(), fairlead.test()
+    finally:
+        fairlead.stop()
     truth, flaky = oracle.clean(), oracle.flaky()
     if truth.outcomes is None:
         raise Failed("pytest itself did not end in time")

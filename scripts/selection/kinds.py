@@ -16,6 +16,9 @@ from selection.mutation import Mutation, Source
 
 Files = Mapping[str, Content]
 
+_FROM_ONE_FILE = 15
+"""So many edits of a kind are tried at most: each is parsed, and files may be long."""
+
 
 class Kinds:
     """The edits that a tree allows, by kind. `files` is its content, `folder` its test folder, `older` what
@@ -100,9 +103,11 @@ class Kinds:
                         kind = "test body"
                     elif kind not in ("comment", "line above"):
                         continue
-                for one in self.random.sample(many, min(len(many), 60)):
-                    text = File(one.text, content.executable)
-                    yield Edit(kind, f"{path}:{one.line} {one.where}", {path: text})
+                for one in self.random.sample(many, min(len(many), _FROM_ONE_FILE)):
+                    text = source.made(one)
+                    if text is not None and text != content.data:
+                        made = File(text, content.executable)
+                        yield Edit(kind, f"{path}:{one.line} {one.where}", {path: made})
 
     def _added(self) -> Iterator[Edit]:
         tests = [path for path, _ in self._own() if path.rpartition("/")[2].startswith("test_")]

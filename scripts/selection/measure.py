@@ -90,6 +90,10 @@ class Fairlead:
                 return Run([], why or f"ended with {done.code}", seconds)
             return Run(outcomes.of_suites(report), "", seconds)
 
+    def stop(self) -> None:
+        """End the process that stays for this tree, if there is one."""
+        process.call([*self.command, "daemon", "stop"], self.root, seconds=60)
+
 
 class Measure:
     """The edits of one project, in one tree with all verdicts known."""

@@ -21,12 +21,15 @@ _OPERATORS: dict[type[ast.AST], str] = {
 
 @dataclass(frozen=True)
 class Mutation:
-    """Another text of a file: what kind of change, in which function or class, at which line."""
+    """What kind of change, in which function or class, at which line; `new` takes the place of the bytes from
+    `begin` to `end`. Whether the text is Python then shows only when it is made."""
 
     kind: str
     where: str
     line: int
-    text: bytes
+    begin: int
+    end: int
+    new: bytes
 
 
 class Source:
@@ -47,12 +50,11 @@ class Source:
             self.starts[node.end_lineno - 1] + node.end_col_offset,
         )
 
-    def replaced(self, begin: int, end: int, new: bytes) -> bytes | None:
-        """The text with another middle, None if that is no Python or no change."""
-        text = self.text[:begin] + new + self.text[end:]
+    def made(self, mutation: Mutation) -> bytes | None:
+        """The text with the mutation, None if that is no Python."""
+        text = self.text[: mutation.begin] + mutation.new + self.text[mutation.end :]
         try:
-            if ast.dump(ast.parse(text)) == ast.dump(self.tree):
-                return None
+            ast.parse(text)
         except (SyntaxError, ValueError):
             return None
         return text
@@ -74,18 +76,14 @@ def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, Function]]:
 
 def bodies(source: Source) -> list[Mutation]:
     """Changes of function bodies: of what is returned, of an operator, of a constant, a statement less."""
-    found = []
-    for name, function in source.functions():
-        if all(isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant) for s in function.body):
-            continue  # a docstring or an ellipsis alone
-        for statement in function.body:
-            for node in ast.walk(statement):
-                found += [
-                    Mutation(kind, name, getattr(node, "lineno", 0), text)
-                    for kind, begin, end, new in _changes(source, node)
-                    if (text := source.replaced(begin, end, new)) is not None
-                ]
-    return found
+    return [
+        Mutation(kind, name, getattr(node, "lineno", 0), begin, end, new)
+        for name, function in source.functions()
+        for statement in function.body
+        if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))  # a docstring
+        for node in ast.walk(statement)
+        for kind, begin, end, new in _changes(source, node)
+    ]
 
 
 def _changes(source: Source, node: ast.AST) -> Iterator[tuple[str, int, int, bytes]]:
@@ -128,47 +126,28 @@ def declarations(source: Source) -> list[Mutation]:
     found = []
     for name, function in source.functions():
         for default in function.args.defaults:
-            new = b"None" if source.text[slice(*source.span(default))] != b"None" else b"1"
-            found.append(_at(source, "default", name, default, new))
+            begin, end = source.span(default)
+            new = b"1" if source.text[begin:end] == b"None" else b"None"
+            found.append(Mutation("default", name, default.lineno, begin, end, new))
         for decorator in function.decorator_list:
             begin, end = source.span(decorator)
             at = source.text.rindex(b"@", 0, begin)
-            text = source.replaced(at, end, b"")
-            found.append(None if text is None else Mutation("decorator", name, decorator.lineno, text))
+            found.append(Mutation("decorator", name, decorator.lineno, at, end, b""))
         first = function.body[0]
-        if (
-            isinstance(first, ast.Expr)
-            and isinstance(first.value, ast.Constant)
-            and ast.get_docstring(function)
-        ):
-            found.append(_at(source, "docstring", name, first, b'"""Another docstring."""'))
+        if ast.get_docstring(function):
+            new = b'"""Another docstring."""'
+            found.append(Mutation("docstring", name, first.lineno, *source.span(first), new))
         top = min([function.lineno, *(d.lineno for d in function.decorator_list)])
-        for kind, line in (("line above", b"\n"), ("comment", b"# a comment\n")):
-            begin = source.starts[top - 1]
-            indent = source.text[begin:].split(b"@" if function.decorator_list else b"def")[0]
-            text = source.text[:begin] + (line if line == b"\n" else indent.split(b"a")[0] + line)
-            found.append(_checked(Mutation(kind, name, top, text + source.text[begin:])))
+        begin = source.starts[top - 1]
+        comment = b" " * function.col_offset + b"# a comment\n"
+        found.append(Mutation("line above", name, top, begin, begin, b"\n"))
+        found.append(Mutation("comment", name, top, begin, begin, comment))
     for statement in source.tree.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
+            where = ast.unparse(statement.targets[0])
             for _, begin, end, new in _changes(source, statement.value):
-                text = source.replaced(begin, end, new)
-                where = ast.unparse(statement.targets[0])
-                if text is not None:
-                    found.append(Mutation("constant", where, statement.lineno, text))
-    return [*(mutation for mutation in found if mutation is not None), *_overrides(source)]
-
-
-def _at(source: Source, kind: str, name: str, node: ast.expr | ast.stmt, new: bytes) -> Mutation | None:
-    text = source.replaced(*source.span(node), new)
-    return None if text is None else Mutation(kind, name, node.lineno, text)
-
-
-def _checked(mutation: Mutation) -> Mutation | None:
-    try:
-        ast.parse(mutation.text)
-    except (SyntaxError, ValueError):
-        return None
-    return mutation
+                found.append(Mutation("constant", where, statement.lineno, begin, end, new))
+    return [*found, *_overrides(source)]
 
 
 def _overrides(source: Source) -> Iterator[Mutation]:
@@ -189,6 +168,4 @@ def _overrides(source: Source) -> Iterator[Mutation]:
                     indent = b" " * node.body[0].col_offset
                     new = b"\n\n" + indent + f"def {method.name}(self, *args, **kwargs):\n".encode()
                     new += indent + b"    raise RuntimeError('overridden by an edit')\n"
-                    text = source.replaced(end, end, new)
-                    if text is not None:
-                        yield Mutation("override", f"{node.name}.{method.name}", node.lineno, text)
+                    yield Mutation("override", f"{node.name}.{method.name}", node.lineno, end, end, new)

@@ -87,15 +87,18 @@ class Oracle:
         and 20 s."""
         kept = self.kept / f"{edit.digest}.json"
         if kept.exists():
-            return Truth(**json.loads(kept.read_text()))
+            return _read(kept)
         limit = seconds or 3 * self.clean().seconds + 20
-        with self._scratch() as scratch, applied(edit, self.place.for_oracle()):
-            began = time.monotonic()
-            found, code = self._pytest(edit, scratch, (), limit)
-            made = Truth(found, time.monotonic() - began)
-            if code in _SESSION_BROKEN and not found:
-                made = self._apart(edit, scratch, limit)
-        _keep(kept, made)
+        with self._scratch() as scratch:
+            if kept.exists():  # another asked it meanwhile
+                return _read(kept)
+            with applied(edit, self.place.for_oracle()):
+                began = time.monotonic()
+                found, code = self._pytest(edit, scratch, (), limit)
+                made = Truth(found, time.monotonic() - began)
+                if code in _SESSION_BROKEN and not found:
+                    made = self._apart(edit, scratch, limit)
+            _keep(kept, made)
         return made
 
     def _apart(self, edit: Edit, scratch: Path, limit: float) -> Truth:
@@ -122,7 +125,7 @@ class Oracle:
                 there = (self.place.plain / path).exists()
                 found, _ = self._pytest(edit, scratch, [path], 300) if there else (None, None)
             _keep(kept, Truth(found or {}, 0))
-        return Truth(**json.loads(kept.read_text())).outcomes or {}
+        return _read(kept).outcomes or {}
 
     def clean(self) -> Truth:
         """What pytest says of the tree as it is."""
@@ -144,6 +147,10 @@ class Oracle:
             kept.write_text(json.dumps(sorted(found)))
         nodes: list[str] = json.loads(kept.read_text())
         return nodes
+
+
+def _read(path: Path) -> Truth:
+    return Truth(**json.loads(path.read_text()))
 
 
 def _keep(path: Path, truth: Truth) -> None:

@@ -23,11 +23,14 @@ GENERATED = "requirements.tests.lock"
 
 
 class Workplace:
-    """Everything about one project below one folder; `plant` puts the planted tests into it."""
+    """Everything about one project and this Python below one folder; `plant` puts the planted tests into it.
+
+    Fairlead's tests and the oracle's run with the Python that runs this.
+    """
 
     def __init__(self, project: Foreign, base: Path, fairlead: list[str], *, plant: bool = True) -> None:
         self.project = project
-        self.folder = base / project.name
+        self.folder = base / f"python{sys.version_info[0]}.{sys.version_info[1]}" / project.name
         self.fairlead = fairlead
         self.plant = plant
         self.ours = self.folder / "ours" / project.name
