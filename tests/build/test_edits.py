@@ -1,4 +1,4 @@
-"""Edits of all kinds in a project made for it: after each, `fairlead test` must say of every test what plain
+"""Edits of many kinds in a project made for it: after each, `fairlead test` must say of every test what plain
 pytest over everything says, and run nothing once the edit is taken back. The long form is `scripts/edits`.
 """
 
@@ -8,6 +8,7 @@ import compileall
 import shutil
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,10 @@ def test_list():
 OLDER = {"src/harbour/crew.py": FILES["src/harbour/crew.py"].replace("else 1", "else 0")}
 
 
+DRAWN = (*BODY, "release", "plugin", "default", "decorator", "constant", "override", "test body")
+"""Kinds of which one is drawn, beside the planted ones."""
+
+
 class Place(Workplace):
     """The project above in place of an archive, its distributions from wheels made on the spot."""
 
@@ -203,6 +208,27 @@ class Place(Workplace):
         return script
 
 
+def together(edits: list[Edit]) -> list[Edit]:
+    """The same changes in fewer edits: those of different files at once. Each is seen by tests of its own."""
+    groups: list[list[Edit]] = []
+    for edit in edits:
+        for group in groups:
+            if not any(one.content.keys() & edit.content.keys() for one in group):
+                group.append(edit)
+                break
+        else:
+            groups.append([edit])
+    return [
+        Edit(
+            " + ".join(sorted({edit.kind for edit in group})),
+            ", ".join(edit.title for edit in group),
+            {path: content for edit in group for path, content in edit.content.items()},
+            {name: value for edit in group for name, value in edit.variables.items()},
+        )
+        for group in groups
+    ]
+
+
 SPOILER = "import pytest\n@pytest.fixture(autouse=True)\ndef spoiled():\n    raise RuntimeError\n"
 
 
@@ -232,20 +258,32 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(tmp_path / "places", seen, lines)
 
 
+@pytest.mark.timeout(900)  # some forty seconds of both processors, more on a busy machine
+@pytest.mark.slow
 def test_no_edit_is_missed_and_nothing_runs_once_it_is_undone(place: Place) -> None:
     oracle = Oracle(place)
     fairlead = Fairlead(place.fairlead, place.for_fairlead(), 120)
-    measure = Measure(place, oracle, None, fairlead)
-    assert (measure.unlike, measure.always, measure.first.nodes) == ([], set(), 21)
-    made = kinds.Kinds(place.given(), "tests", place.historic(), place.releases(), 7)
-    known = {edit.kind: edit for edit in (*planted.edits("tests"), *place.always_tried())}
-    edits = {**{kind: pool[-1] for kind, pool in made.pools.items()}, **known}
-    found = [measure.edit(edit) for edit in edits.values()]
-    measured = [one for one in found if one is not None]
-    assert {*BODY, "historic", "release", "plugin", "symlink", "override"} <= {one.kind for one in measured}
+    try:
+        measure = Measure(place, oracle, None, fairlead)
+        assert (measure.unlike, measure.always, measure.first.nodes) == ([], set(), 21)
+        made = kinds.Kinds(place.given(), "tests", place.historic(), place.releases(), 7)
+        shadows = [edit for edit in place.always_tried() if edit.kind == "shadowing module"]
+        data = [edit for edit in place.always_tried() if edit not in shadows]
+        inputs = [*shadows, *together([*planted.edits("tests"), *data])]
+        edits = [*inputs, *(made.pools[kind][-1] for kind in DRAWN)]
+        with ThreadPoolExecutor(1) as ahead:  # the oracle's runs beside Fairlead's
+            asked = ahead.map(oracle.truth, edits)
+            found = [measure.edit(edit) for edit in edits]
+            assert len(list(asked)) == len(edits)
+        measured = [one for one in found if one is not None]
+    finally:
+        fairlead.stop()
+    tried = {kind for one in measured for kind in one.kind.split(" + ")}
+    assert {"release", "plugin", "symlink", "file of sqlite3", "add data", *DRAWN} <= tried, sorted(tried)
+    assert [one.failures for one in measured if " + " in one.kind] == [12, 3]
     for one in measured:
         assert (one.missed, one.differ, one.apart, one.after_undo, one.refused) == ([], [], [], 0, ""), one
-    assert sum(one.failures > 0 for one in measured) > 20
+    assert sum(one.failures > 0 for one in measured) > 8
 
 
 def test_an_edit_is_taken_back_exactly(tmp_path: Path) -> None:
@@ -261,13 +299,14 @@ def test_an_edit_is_taken_back_exactly(tmp_path: Path) -> None:
 
 def test_a_mutated_body_leaves_everything_else_as_it_was() -> None:
     text = FILES["src/harbour/ship.py"].encode()
-    found = bodies(Source(text))
-    assert {mutation.kind for mutation in found} == set(BODY)
-    for mutation in found:
-        before, after = text.splitlines(), mutation.text.splitlines()
-        changed = [number for number, (a, b) in enumerate(zip(before, after, strict=True), 1) if a != b]
-        assert changed == [mutation.line]
-    kinds_of_rest = {mutation.kind for mutation in declarations(Source(text))}
+    source = Source(text)
+    assert {mutation.kind for mutation in bodies(source)} == set(BODY)
+    for mutation in bodies(source):
+        made = source.made(mutation)
+        assert made is not None
+        lines = enumerate(zip(text.splitlines(), made.splitlines(), strict=True), 1)
+        assert [number for number, (before, after) in lines if before != after] == [mutation.line]
+    kinds_of_rest = {mutation.kind for mutation in declarations(source)}
     rest = {"default", "decorator", "docstring", "constant", "line above", "comment", "override"}
     assert kinds_of_rest == rest
 
