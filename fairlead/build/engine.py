@@ -23,29 +23,24 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from fairlead.build import depfile, execute, finished, manifest, passes, sandbox, shards, testing, toolchain
+from fairlead.build import depfile, execute, finished, sandbox, shards, testing, toolchain
 from fairlead.build.cases import Case, runs_pytest
 from fairlead.build.coverage import Coverage
-from fairlead.build.distributions import Installed
 from fairlead.build.execute import Cache, Executor, Result
 from fairlead.build.key import Platform, target_records
 from fairlead.build.manifest import Manifest
 from fairlead.build.materialise import materialise
-from fairlead.build.passes import Given
 from fairlead.build.plan import Action, Plan, TestSpec
 from fairlead.build.pool import run_all
-from fairlead.build.record import entered
 from fairlead.build.record.layout import Layout
+from fairlead.build.recorded import RecordedTests
 from fairlead.build.shards import Shard
-from fairlead.build.snapshot import Snapshot
 from fairlead.build.sources import Sources
-from fairlead.build.stage import ENVIRONMENT, PROJECT, Environment
+from fairlead.build.stage import Environment
 from fairlead.build.testing import Ran, TestResult, Verdicts
 from fairlead.build.tree import DiskTree, Tree
-from fairlead.build.view import View
 from fairlead.errors import FairleadError, MachineryError, UsageError, WorkFailed, did_you_mean
-from fairlead.store import Record, Store, atomic, digest, lock
-from fairlead.store.record import Part
+from fairlead.store import Record, Store, atomic, lock
 
 Recorded: TypeAlias = Literal["none", "failed", "all"]
 """Which tests say what they asked for. A failed one is repeated for that if it took `_REPEATED` seconds at
@@ -150,15 +145,13 @@ class Engine:
         self.sources = Sources(tree, store.blobs)
         self.cache = Cache(store)
         self.verdicts = Verdicts(store)
-        self.passes = passes.Passes(store)
+        self.recorded = RecordedTests(store, root, tree, plan, self._toolchains)
         self.record: Recorded = "none"
         self.coverage: Coverage | None = None
         self._scratch = store.root / "scratch"
         self._cancel = threading.Event()
         self._environment_lock = threading.Lock()
         self._environments: dict[str, Environment] = {}
-        self._distributions: dict[str, Installed] = {}
-        self._given: dict[str, Given] = {}
         self._measured: dict[str, Coverage] = {}
         self._records: Mapping[str, Record] = {}
         self.history = shards.History(store)
@@ -191,9 +184,17 @@ class Engine:
         """For each recorded test that has passed: what today's files answer to what its passes asked, the
         newest pass first. What is given to the tests is built."""
         with self._turn():
-            given = self._ask_ahead(self.tests(labels), _Work())
-            found = {name: list(self.passes.answers(name, self._asked_tree, given[name])) for name in given}
+            self._give(self.tests(labels), _Work())
+            found = {name: list(self.recorded.answers(name)) for name in self.recorded.given}
         return {name: records for name, records in found.items() if records}
+
+    def _give(self, labels: Iterable[str], work: _Work) -> None:
+        """Make what recorded tests get beside the project's files."""
+        specs = self.recorded.among(labels)
+        if specs:
+            inputs = {path for spec in specs.values() for path in spec.inputs}
+            self._make(self._closure(inputs), work, keep_going=True)
+            self.recorded.give(specs, work.made)
 
     # -- building
 
@@ -239,7 +240,7 @@ class Engine:
             todo = []
             tests = self.tests(labels)
             self.on_event(Event("expect", "tests", count=len(tests)))
-            self._given = self._ask_ahead(tests, work)
+            self._give(tests, work)
             self._prepare_coverage(tests)
             for label in tests:
                 key = self.store.put_record(records[label])
@@ -268,7 +269,8 @@ class Engine:
         with self._turn():
             self._make(self._closure(spec.inputs), work, keep_going=False)
             environments = self._toolchains(spec.toolchains)
-            self.sources.prepare(set(spec.sources))
+            whole = self.recorded.snapshot if spec.recorded and isinstance(self.tree, DiskTree) else None
+            self.sources.prepare(set(spec.sources if whole is None else whole.files))
         with tempfile.TemporaryDirectory(prefix="fairlead-debug-") as folder:
             return testing.debug(
                 spec,
@@ -279,6 +281,7 @@ class Engine:
                 environments=environments,
                 scratch=Path(folder),
                 terminal=terminal,
+                whole=whole,
             )
 
     def _passed(self, label: str, key: str) -> TestResult | None:
@@ -286,10 +289,10 @@ class Engine:
         key of one that may run in a view does not say all that it sees, so there it counts for nothing."""
         found = self._interpreters(label)
         keys: Iterable[str] = [key]
-        if label in self._given:
-            answers = self.passes.answers(label, self._asked_tree, self._given[label])
-            asked = (record.key for record in answers)
-            keys = asked if self._views else itertools.chain(keys, asked)
+        if label in self.recorded.given:
+            asked = (record.key for record in self.recorded.answers(label))
+            viewed = self.recorded.viewed([label], self._enforced())
+            keys = asked if viewed else itertools.chain(keys, asked)
         for key in keys:
             known = self.verdicts.get(label, key, enforced=self._least(), interpreters=found)
             if known is not None and (
@@ -306,49 +309,6 @@ class Engine:
                 for name, environment in self._toolchains(spec.toolchains).items():
                     self.coverage.prepare(label, environment, self.plan.toolchains[name].lock, spec.argv)
 
-    @functools.cached_property
-    def _snapshot(self) -> Snapshot:
-        return Snapshot.take(self.tree, self.store.blobs)
-
-    @property
-    def _views(self) -> bool:
-        """Whether recorded tests run in a view of the project. Those of a commit run among what they declare,
-        with keys that every machine has."""
-        return isinstance(self.tree, DiskTree) and self._enforced() == "namespace"
-
-    @property
-    def _asked_tree(self) -> Tree:
-        return self._snapshot if isinstance(self.tree, DiskTree) else self.tree
-
-    def _ask_ahead(self, labels: Iterable[str], work: _Work) -> dict[str, Given]:
-        """For each recorded test what is given to it beside the project's files."""
-        specs = {label: self.plan.targets[label].test for label in labels}
-        viewed = {label: spec for label, spec in specs.items() if spec is not None and spec.recorded}
-        if not viewed:
-            return {}
-        self._make(self._closure({p for s in viewed.values() for p in s.inputs}), work, keep_going=True)
-        given: dict[str, Given] = {}
-        system = passes.system()
-        for label, spec in viewed.items():
-            if work.failed.keys() & set(spec.inputs):
-                continue  # it is told among the declared inputs what has failed
-            found = self._installed(spec.toolchains)
-            parts: dict[str, Part] = {
-                "command": list(spec.argv),
-                "environment": {**ENVIRONMENT, **spec.env},
-                "inputs": {path: manifest.digest(work.made[path]) for path in spec.inputs},
-                "interpreters": toolchain.versions(self.plan.toolchains, spec.toolchains),
-                "distributions": {name: installed.common for name, installed in found.items()},
-                "system": system,
-            }
-            dists = {
-                f"{name} {dist}": digest
-                for name, installed in found.items()
-                for dist, digest in installed.dists.items()
-            }
-            given[label] = Given(parts, dists)
-        return given
-
     def _interpreters(self, label: str) -> dict[str, str]:
         """The versions of all interpreters that the test's result may come from."""
         return toolchain.versions(self.plan.toolchains, self.plan.toolchains_behind[label])
@@ -361,10 +321,10 @@ class Engine:
         self._make(self._closure(needed), work, keep_going=True)
         enforced = self._enforced()
 
-        viewed = self._given.keys() & set(labels) if self._views else set()
+        viewed = self.recorded.viewed(labels, enforced)
         staged = [spec for label, spec in specs.items() if label not in viewed]
         self.sources.prepare({path for spec in staged for path in spec.sources})
-        view = self._shown({name for label in viewed for name in specs[label].toolchains})
+        view = self.recorded.view(viewed)
 
         parts = {} if self.coverage is not None else self._split(specs)
         runs = {name: label for label, shares in parts.items() for name in shares}
@@ -426,7 +386,7 @@ class Engine:
                     return
             torn = label in whole and ran.result.outcome == "pass"
             self._noted(label, shards.Last(ran.result.outcome, seconds, cases[label], torn))
-            result = self._kept(label, ran) if label in viewed else ran.result
+            result = self.recorded.keep(label, ran, self.verdicts) if label in viewed else ran.result
             self.verdicts.put(result, self._interpreters(label))
             if ran.measured is not None:
                 passed = result.outcome == "pass"
@@ -490,44 +450,6 @@ class Engine:
                 if run(record=True).result.outcome == "pass":
                     return Ran(replace(result, detail=f"{result.detail}; it passed when it was repeated"))
         return ran
-
-    def _installed(self, labels: Iterable[str]) -> dict[str, Installed]:
-        """What each toolchain's environment holds."""
-        for label, environment in self._toolchains(labels).items():
-            if label not in self._distributions:
-                self._distributions[label] = Installed.of(environment, self.store)
-        return {label: self._distributions[label] for label in labels}
-
-    def _shown(self, toolchains: Collection[str]) -> Path | None:
-        """The view of the project as it is now, compiled for the toolchains of the tests that run in it."""
-        if not toolchains:
-            return None
-        view = View(
-            self.store.root / "views" / digest.of_bytes(str(self.root).encode())[:16], self.store.blobs
-        )
-        view.show(self._snapshot)
-        for environment in self._toolchains(toolchains).values():
-            view.compile(self._snapshot, environment)
-        return view.files
-
-    def _kept(self, label: str, ran: Ran) -> TestResult:
-        """The result of a run in the view. A pass is kept under what it asked; after a failure no pass with
-        the same answers counts."""
-        given = self._given[label]
-        if ran.result.outcome == "pass" and ran.asked is not None:
-            used: set[str] = set()
-            for name, asked in ran.outside.items():
-                installed = self._distributions[name]
-                known = installed.used(asked)
-                used |= {f"{name} {dist}" for dist in (installed.dists if known is None else known)}
-            python = entered.bodies(ran.noted, ran.asked, self._snapshot, PROJECT, split=self.passes.split)
-            lines = entered.lines_seen(ran.noted)
-            kept = self.passes.keep(label, ran.asked, self._snapshot, given, used, python, positions=lines)
-            return replace(ran.result, key=kept.key)
-        if ran.result.outcome in ("fail", "timeout"):
-            for record in self.passes.answers(label, self._snapshot, given):
-                self.verdicts.forget(record.key)
-        return ran.result
 
     # -- actions
 

@@ -67,7 +67,8 @@ class Journal:
             row |= {"case": event.case.id, "outcome": event.case.outcome, "seconds": event.case.seconds}
         if event.result is not None:
             row |= {name: value for name, value in event.result.to_json().items() if name != "label"}
-            spec = self._plan.targets[event.label].test
+            target = self._plan.targets.get(event.label)  # none where nothing had to be planned
+            spec = None if target is None else target.test
             row["inputs"] = [] if spec is None else list(spec.inputs)
             row["argv"] = [] if spec is None else list(spec.argv)
         self.write(row)

@@ -68,7 +68,7 @@ class Passes:
     ) -> Record:
         """Keep what a run on `snapshot` asked, and give the answers. `used` are the distributions that it
         asked for; `python` names the bodies that were entered, of sources that were only imported, and
-        `positions` says whether their line numbers count. Where not all was heard, all that there is counts."""
+        `positions` says whether their line numbers count. Where not all was heard, everything counts."""
         if asked.lack or asked.recorder == "none":
             questions = DependencySet(
                 files=frozenset(snapshot.files),

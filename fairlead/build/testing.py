@@ -24,6 +24,7 @@ from fairlead.build.record import entered
 from fairlead.build.record.asked import Asked
 from fairlead.build.record.layout import Layout
 from fairlead.build.record.runs import RecordedRun, Runs
+from fairlead.build.snapshot import Snapshot
 from fairlead.build.sources import Sources
 from fairlead.build.stage import Environment, Stage, keep_log, keep_report
 from fairlead.errors import FairleadError, MachineryError
@@ -227,16 +228,20 @@ def debug(
     environments: Mapping[str, Environment],
     scratch: Path,
     terminal: Mapping[str, str],
+    whole: Snapshot | None = None,
 ) -> int:
     """Run one test in the foreground, with `extra` words behind its command; its exit code, and no verdict.
+    With a snapshot it gets all of that, as in a view.
 
     The files are copies and the environment is that of every run, but there are no walls: a debugger needs
     the terminal, which is outside of them.
     """
     stage = Stage(scratch / "debug", store.blobs, "none", (), environments)
     try:
-        for path in spec.sources:
+        for path in spec.sources if whole is None else whole.files:
             stage.add(path, sources.file(path))
+        for path, target in ({} if whole is None else whole.links).items():
+            (stage.project / path).symlink_to(target)
         for path, content in inputs.items():
             stage.add(path, content)
         return stage.foreground([*spec.argv, *extra], spec.env, terminal=terminal)

@@ -28,6 +28,9 @@ from fairlead.store import Blobs, atomic
 
 OUTPUTS = "fairlead-out"
 _CACHE = "__pycache__"
+_VERSION = 1
+"""Of what is made of a snapshot: a copy by another version is made anew."""
+
 _COMPILE = 600.0
 """Seconds after which compiling is given up: tests then compile for themselves."""
 
@@ -63,7 +66,7 @@ class View:
                 self._place(path, now[path], snapshot)
         except OSError as error:
             raise atomic.failed(error, "write", self.files) from error
-        atomic.write(self._index, marshal.dumps(now))
+        atomic.write(self._index, marshal.dumps((_VERSION, now)))
 
     def compile(self, snapshot: Snapshot, environment: Environment) -> None:
         """Byte-compile the sources with an environment's interpreter, as far as they compile."""
@@ -94,8 +97,8 @@ class View:
 
     def _read_index(self) -> dict[str, tuple[str, str]] | None:
         try:
-            found: dict[str, tuple[str, str]] = marshal.loads(self._index.read_bytes())
-            return found
+            version, found = marshal.loads(self._index.read_bytes())
+            return dict(found) if version == _VERSION else None
         except (OSError, ValueError, EOFError, TypeError):
             return None
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     asked = pattern.understand(here, tree, args.patterns)
     before = passed_before.find(args, here, store, tree, asked)
     if before is not None:
-        return show_before(args, before)
+        return show_before(args, here, before)
     plan = asked.plan(here, tree, store)
     engine = project.engine(args, here, store, tree, plan)
     engine.record = "none" if args.runs and args.record == "failed" else args.record
@@ -119,8 +119,16 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def show_before(args: argparse.Namespace, report: TestReport) -> int:
+def show_before(args: argparse.Namespace, here: project.Project, report: TestReport) -> int:
     """The answer when nothing has changed since the same call passed."""
+    from fairlead.build import log
+    from fairlead.build.engine import Event
+    from fairlead.build.plan import Plan
+
+    with log.keep(here.root, "test", Plan({}, (), {})) as journal:
+        for result in report.results:
+            journal.heard(Event("test", result.outcome, result.label, result.seconds, result))
+        journal.end(0, ran=0, known=0)
     if args.json:
         print(json.dumps(document([report], []), indent=2))
     elif not watch.quiet(args):

@@ -55,7 +55,7 @@ def why_target(text: str, *, as_json: bool) -> int:
         engine = Engine(store, here.root, tree, plan)
         answers = engine.answers([label]).get(label)
         if answers:
-            return why_recorded(store, plan, label, answers, engine.passes.listing, as_json=as_json)
+            return why_recorded(store, plan, label, answers, engine.recorded.passes.listing, as_json=as_json)
     records = target_records(plan, tree, Platform.here())
     now = records[label]
     before = _before(store, label)

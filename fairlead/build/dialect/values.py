@@ -355,19 +355,38 @@ def plain(value: Any) -> Any:
 def freeze(names: dict[str, Any]) -> None:
     """Freeze all that the globals `names` of a loaded file reach. Plain containers (made by Python's own
     methods, such as str.split) are replaced by frozen copies wherever they are held."""
-    seen: dict[int, Any] = {}
-    kept: list[Any] = []  # what was replaced stays alive, so that no other value takes its id
+    _Freezer(names).fill(names)
 
-    def walk(value: Any) -> Any:
+
+class _Freezer:
+    """One walk through what globals reach. An object, for closures would hold each other, and all that they
+    saw, until the collector comes."""
+
+    __slots__ = ("_kept", "_names", "_seen")
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self._names = names
+        self._seen: dict[int, Any] = {}
+        self._kept: list[Any] = []  # what was replaced stays alive, so that no other value takes its id
+
+    def fill(self, table: dict[Any, Any]) -> None:
+        """Freeze the values of a table, in place."""
+        for key, item in tuple(dict.items(table)):
+            new = self._walk(item)
+            if new is not item:
+                dict.__setitem__(table, key, new)
+
+    def _walk(self, value: Any) -> Any:
         kind = type(value)
         if kind is str or kind is int or kind is bool or value is None:
             return value
         if kind is FrozenList or kind is FrozenDict:
             return value
+        seen = self._seen
         if id(value) in seen:
             return seen[id(value)]
         seen[id(value)] = value
-        kept.append(value)
+        self._kept.append(value)
         if isinstance(value, list):
             if kind is List:
                 value.__class__ = FrozenList
@@ -375,39 +394,30 @@ def freeze(names: dict[str, Any]) -> None:
                 seen[id(value)] = FrozenList(value)
             items = seen[id(value)]
             for index, item in enumerate(items):
-                list.__setitem__(items, index, walk(item))
+                list.__setitem__(items, index, self._walk(item))
         elif isinstance(value, dict):
             if kind is Dict:
                 value.__class__ = FrozenDict
             elif kind is dict:
                 seen[id(value)] = FrozenDict(value)
-            fill(seen[id(value)])
+            self.fill(seen[id(value)])
         elif kind is tuple:
-            items = tuple(walk(item) for item in value)
+            items = tuple(self._walk(item) for item in value)
             if any(new is not old for new, old in zip(items, value, strict=True)):
                 seen[id(value)] = items
         elif kind is Set:
             value._is_frozen = True
         elif isinstance(value, Struct):
-            fill(value.__dict__)
+            self.fill(value.__dict__)
         elif isinstance(value, Native):
             value._freeze()
-        elif kind is FunctionType and value.__globals__ is names:
+        elif kind is FunctionType and value.__globals__ is self._names:
             for cell in value.__closure__ or ():
                 try:
-                    cell.cell_contents = walk(cell.cell_contents)
+                    cell.cell_contents = self._walk(cell.cell_contents)
                 except ValueError:  # a cell that never got a value
                     continue
             if value.__defaults__:
-                value.__defaults__ = tuple(walk(item) for item in value.__defaults__)
-            fill(value.__kwdefaults__ or {})
+                value.__defaults__ = tuple(self._walk(item) for item in value.__defaults__)
+            self.fill(value.__kwdefaults__ or {})
         return seen[id(value)]
-
-    def fill(table: dict[Any, Any]) -> None:
-        for key, item in tuple(dict.items(table)):
-            new = walk(item)
-            if new is not item:
-                dict.__setitem__(table, key, new)
-
-    fill(names)
-    del walk, fill  # they hold each other, and all that they saw: the collector need not be waited for

@@ -71,7 +71,9 @@ def _found() -> dict[str, str]:
     """Version -> program of the Pythons that can be hooked and are easy to find."""
     names = ["python3.12", "python3.13"]
     programs = [sys.executable, *(path for name in names if (path := shutil.which(name)))]
-    programs += [str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.1[23].*/bin/python3"))]
+    beside = Path(os.path.realpath(sys.executable)).parents[2]  # where pyenv and uv keep several
+    for folder in (beside, Path.home() / ".pyenv/versions"):
+        programs += [str(path) for path in sorted(folder.glob("*3.1[23].*/bin/python3"))]
     found: dict[str, str] = {}
     for program in programs:
         words = [program, "-I", "-S", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]

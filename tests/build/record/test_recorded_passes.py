@@ -210,3 +210,10 @@ def labels(clone: Clone, *span: str) -> list[object]:
     found = clone.json("affected", *span)["targets"]
     assert isinstance(found, list)
     return [row["label"] for row in found]
+
+
+def test_a_debugger_sees_the_whole_project_too(clone: Clone) -> None:
+    clone.write("tests/test_it.py", "def test():\n    print(open('tools/' + 'words' + '.txt').read())\n")
+    clone.run("test", LABEL, "--pdb")
+    clone.write("tests/test_it.py", "import os\ndef test():\n    assert os.path.islink('link')\n")
+    clone.run("test", LABEL, "--pdb")
