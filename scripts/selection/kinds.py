@@ -123,7 +123,7 @@ class Kinds:
             "copy",
             "warnings",
         ):
-            for folder in {*folders[:2], self.folder, "src", ""}:
+            for folder in sorted({*folders[:2], self.folder, "src", ""}):
                 path = f"{folder}/{name}.py".lstrip("/")
                 if path not in self.files and (
                     not folder or any(p.startswith(f"{folder}/") for p in self.files)
@@ -132,7 +132,7 @@ class Kinds:
         for path in self._packages():
             yield Edit("shadowing module", path, {path: stop})
         fixture = b"import pytest\n\n\n@pytest.fixture(autouse=True)\ndef edited(request):\n"
-        for folder in {*folders, "", f"{self.folder}/planted"}:
+        for folder in sorted({*folders, "", f"{self.folder}/planted"}):
             path = f"{folder}/conftest.py".lstrip("/")
             if path not in self.files:
                 for title, body in (
@@ -148,7 +148,7 @@ class Kinds:
             for path in ("pytest.ini", f"{self.folder}/pytest.ini"):
                 if path not in self.files:
                     yield Edit("add pytest.ini", f"{path} {title}", {path: File(text)})
-        for folder in {p.rpartition("/")[0] for p in self.files if self._is_test(p)}:
+        for folder in sorted({p.rpartition("/")[0] for p in self.files if self._is_test(p)}):
             path = f"{folder}/__init__.py"
             if path not in self.files:
                 yield Edit("add __init__.py", path, {path: File(b"")})
