@@ -100,10 +100,14 @@ def test_a_file_that_reading_did_not_find_is_named_with_the_line_to_add(clone: C
     clone.write("tests/test_hello.py", "def test_reads():\n    open('ext' + 'ra/x.' + 'txt')\n")
     clone.run("init", "--static")
     clone.run("init", "--lock", "--static")
-    out, _ = clone.run("test", "//...", code=1)
+    clone.commit("fairlead")
+    assert "1 of 1 passed" in clone.run("test", "//...")[0]  # it sees the whole project on disk
+    declared = ("test", "//...", "--no-test-cache", "--rev", "HEAD")
+    out, _ = clone.run(*declared, code=1)
     assert 'extra/x.txt (opened): add data = ["extra/x.txt"] below [build] in fairlead.toml' in out
     clone.write("fairlead.toml", '[build]\ninfer = true\ndata = ["extra"]\n')
-    assert "1 of 1 passed" in clone.run("test", "//...")[0]
+    clone.commit("declared")
+    assert "1 of 1 passed" in clone.run(*declared)[0]
 
 
 def test_existing_settings_are_never_rewritten(clone: Clone) -> None:
@@ -121,7 +125,12 @@ def test_written_out_the_targets_stay_what_they_were(clone: Clone) -> None:
     clone.run("init", "--static")
     clone.run("init", "--lock", "--static")
     clone.run("test", "//...")
+    clone.commit("inferred")
+    before = keys(clone)
     assert "wrote BUCK" in clone.run("init", "--write")[0]
+    clone.commit("written out")
+    assert keys(clone) == before
+    assert "1 of 1 passed" in clone.run("test", "//...")[0]
     assert "no test ran" in clone.run("test", "//...")[0]
     assert "written down already" in clone.run("init", code=2)[1]
 
@@ -163,6 +172,13 @@ def test_what_cannot_be_resolved_is_said_in_the_resolvers_words(clone: Clone) ->
     clone.run("init", "--static")
     _, err = clone.run("init", "--lock", code=2)
     assert "not-to-be-had" in err and not (clone.root / "requirements.tests.lock").exists()
+
+
+def keys(clone: Clone) -> dict[str, str]:
+    """Label -> key of the tests of the last commit."""
+    results = clone.json("test", "//...", "--rev", "HEAD", "--no-test-cache")["results"]
+    assert isinstance(results, list)
+    return {result["label"]: result["key"] for result in results}
 
 
 def test_a_version_that_only_a_tag_says(clone: Clone) -> None:
