@@ -16,7 +16,7 @@ import hashlib
 import marshal
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from fairlead.build.manifest import EPOCH
@@ -28,7 +28,7 @@ from fairlead.store import Blobs, atomic
 
 OUTPUTS = "fairlead-out"
 _CACHE = "__pycache__"
-_VERSION = 1
+_VERSION = 2
 """Of what is made of a snapshot: a copy by another version is made anew."""
 
 _COMPILE = 600.0
@@ -60,7 +60,7 @@ class View:
                 (self.files / OUTPUTS).mkdir(parents=True)
                 before = {}
             self._index.unlink(missing_ok=True)
-            self._remove(path for path in before if now.get(path) != before[path])
+            self._remove([path for path in before if now.get(path) != before[path]], now)
             new = [path for path in sorted(now) if before.get(path) != now[path]]
             for path in new:
                 self._place(path, now[path], snapshot)
@@ -69,15 +69,21 @@ class View:
         atomic.write(self._index, marshal.dumps((_VERSION, now)))
 
     def compile(self, snapshot: Snapshot, environment: Environment) -> None:
-        """Byte-compile the sources with an environment's interpreter, as far as they compile."""
+        """Byte-compile the packages with an environment's interpreter, as far as they compile. Other folders
+        get no __pycache__: a test that lists its own data would find one there."""
         done = self.root / f"compiled-{environment.key[:16]}"
         try:
             known: Mapping[str, str] = marshal.loads(done.read_bytes())
         except (OSError, ValueError, EOFError, TypeError):
             known = {}
-        now = {path: digest for path, (_, digest) in snapshot.files.items() if path.endswith(".py")}
+        packages = {path.rpartition("/")[0] for path in snapshot.files if path.endswith("/__init__.py")}
+        now = {
+            path: digest
+            for path, (_, digest) in snapshot.files.items()
+            if path.endswith(".py") and path.rpartition("/")[0] in packages
+        }
         new = [path for path, digest in now.items() if known.get(path) != digest]
-        if not new:
+        if now.keys() == known.keys() and not new:
             return
         command = [str(environment.folder / "bin/python"), "-I", "-S", "-m", "compileall", "-qq", "-l"]
         command += ["--invalidation-mode", "checked-hash", "-s", str(self.files), "-p", PROJECT, "-i", "-"]
@@ -102,7 +108,7 @@ class View:
         except (OSError, ValueError, EOFError, TypeError):
             return None
 
-    def _remove(self, paths: Iterable[str]) -> None:
+    def _remove(self, paths: Iterable[str], now: Container[str]) -> None:
         """Take paths away, what is inside of a folder before it; with a source what was compiled from it."""
         for path in sorted(paths, reverse=True):
             at = self.files / path
@@ -111,7 +117,9 @@ class View:
                 at.rmdir()
                 continue
             at.unlink()
-            if path.endswith(".py"):
+            if at.name == "__init__.py" and path not in now:  # it is no package any more
+                atomic.remove(at.parent / _CACHE)
+            elif path.endswith(".py"):
                 for compiled in at.parent.glob(f"{_CACHE}/{_escaped(at.stem)}.*.pyc"):
                     compiled.unlink()
 

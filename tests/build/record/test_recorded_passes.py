@@ -217,3 +217,16 @@ def test_a_debugger_sees_the_whole_project_too(clone: Clone) -> None:
     clone.run("test", LABEL, "--pdb")
     clone.write("tests/test_it.py", "import os\ndef test():\n    assert os.path.islink('link')\n")
     clone.run("test", LABEL, "--pdb")
+
+
+def test_a_folder_of_data_holds_no_bytecode_of_ours(clone: Clone) -> None:
+    clone.write("data/sample.py", "x = 1\n")
+    clone.write(
+        "tests/test_it.py", "import os\ndef test():\n    assert '__pycache__' not in os.listdir('data')\n"
+    )
+    assert state(clone) == "runs"
+    clone.write("data/__init__.py", "")
+    clone.run("test", LABEL, code=1)  # a package: Python itself would leave it there
+    (clone.root / "data/__init__.py").unlink()
+    clone.write("data/more.txt", "")
+    assert state(clone) == "runs"
