@@ -59,6 +59,11 @@ def programs(actions: Iterable[Action]) -> dict[str, Part]:
     return {name: list(parts) for name, parts in found.items() if parts[0]}
 
 
+def look_again() -> None:
+    """Believe nothing of the programs that was found before; what their unchanged files hold stays known."""
+    _known.clear()
+
+
 def program(name: str) -> tuple[str, str, str]:
     """Path, digest and digest of the version of a program of the system; three times "" if there is none."""
     now = time.monotonic()

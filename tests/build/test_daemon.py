@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import shutil
@@ -275,3 +276,14 @@ def test_the_project_is_removed_and_another_takes_its_name(here: Desk) -> None:
     write(here.root, {".buckconfig": "", "BUCK": GENRULE, "s": "new\n"})
     here.build()
     assert (here.root / "fairlead-out/gen/__a__/o").read_text() == "new\n"
+
+
+def test_it_keeps_no_file_of_the_caller_open(here: Desk) -> None:
+    lock = os.open(here.root.parent / "lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    here.run("build", "//...", pass_fds=[lock])
+    os.close(lock)
+    again = os.open(here.root.parent / "lock", os.O_RDWR)
+    fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(again)
+    assert here.pid()

@@ -327,3 +327,53 @@ def test_a_power_cut_at_a_named_point(here: Desk, point: str) -> None:
     here.build()
     assert here.build()["actions"]["ran"] == 0
     assert (here.root / "fairlead-out/gen/__b__/b.out").read_text() == "C\nC\nA\nC\n"
+
+
+def test_a_file_that_was_a_folder_meanwhile(here: Desk) -> None:
+    place = here.root / "g/1.txt"
+    here.build()
+    place.unlink()
+    write(place.parent, {"1.txt/x": ""})
+    shutil.rmtree(place)
+    place.write_text("straight away\n")
+    here.build()
+    assert b"straight away\n" in _outputs(here.root)["__c__/c.out"]
+    place.unlink()
+    write(place.parent, {"1.txt/x.txt": "in it\n"})
+    here.build()
+    assert _outputs(here.root)["__c__/c.out"] == b"in it\n2\n"
+    shutil.rmtree(place)
+    place.write_text("again\n")
+    here.build()
+    assert _outputs(here.root)["__c__/c.out"] == b"again\n2\n"
+
+
+def test_outputs_moved_away_while_the_store_is_elsewhere(here: Desk) -> None:
+    here.env["FAIRLEAD_STORE_DIR"] = str(here.root.parent / "store")
+    here.build()
+    wanted = _outputs(here.root)
+    for _ in range(2):
+        time.sleep(0.5)  # between commands it begins to hear of the outputs
+        here.build()
+    (here.root / "fairlead-out").rename(here.root.parent / "old")
+    (here.root / "fairlead-out").mkdir()
+    here.build()
+    assert _outputs(here.root) == wanted
+
+
+def test_another_compiler_within_a_second(here: Desk) -> None:
+    compiler = here.root.parent / "compiler"
+
+    def change(word: str) -> None:
+        part = compiler.with_name("part")
+        part.write_text(f'#!/bin/sh\nexec /usr/bin/cc -DWORD={word} "$@"\n')
+        part.chmod(0o755)
+        part.rename(compiler)
+
+    settings = f"[cxx]\ncc = {compiler}\n"
+    rule = 'cxx_library(name = "a", srcs = ["m.c"])\n'
+    write(here.root, {".buckconfig": settings, "m.c": "int WORD;\n", "BUCK": rule})
+    change("one")
+    here.build()
+    change("two")  # that build ended less than a second ago
+    assert here.build()["actions"]["ran"] > 0

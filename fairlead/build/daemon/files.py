@@ -164,12 +164,13 @@ class Files:
                     continue
                 if name == ".git":
                     listings[folder.rpartition("/")[0]] = None
-                if mask & watcher.IS_FOLDER:
-                    if mask & watcher.LISTING & ~watcher.ATTRIB:
-                        gone.add(prefix + name)
-                        listings[folder] = None
-                    continue
-                if mask & watcher.LISTING:
+                # A folder may have been a file a moment ago: the bits are of all that was there.
+                if mask & watcher.IS_FOLDER and mask & watcher.LISTING & ~watcher.ATTRIB:
+                    gone.add(prefix + name)
+                    listings[folder] = None
+                elif mask & watcher.IS_FOLDER:
+                    continue  # its mode is of no account
+                elif mask & watcher.LISTING:
                     listings[folder] = None
                 files[prefix + name] = None
         for path in gone:

@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 from fairlead.build import materialise
 from fairlead.build.daemon import watcher
-from fairlead.build.daemon.files import OUT, Files
+from fairlead.build.daemon.files import Files
 from fairlead.build.finished import Finished
 from fairlead.build.manifest import Folder, Manifest
 from fairlead.build.plan import Action, Plan
@@ -252,7 +252,7 @@ class Graph:
                 at = posixpath.dirname(at)
         if len(folders) > watcher.limit() // 2:
             return  # they are looked at by each build
-        self._folders = folders.keys() - {OUT}
+        self._folders = set(folders)
         with contextlib.suppress(watcher.Full):
             self.heard = all(files.watch(folder) for folder in folders)
         self._check(list(self.placed))

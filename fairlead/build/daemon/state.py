@@ -131,6 +131,7 @@ class State:
         it is then to be looked up again. A script in its place may choose anew each time."""
         asked = {chain.interpreter for r in self.requests.values() for chain in r.plan.toolchains.values()}
         asked.update(name for r in self.requests.values() for name in r.plan.programs)
+        machine.look_again()
         found: dict[str, object] = {request: _program(request) for request in asked - {""}}
         unknown = toolchain.interpreter.cache_info().currsize > len(found) + 1  # asked for by other plans
         if found != self._interpreters or None in found.values() or unknown:
