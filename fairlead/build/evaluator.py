@@ -90,6 +90,12 @@ def _evaluate(
         )
     kind, _, data = _bounded(answer, PLAN_BYTES).partition(b"\n")
     if done.code != 0 or kind not in (b"plan", b"error"):
+        if done.disk_full or os.statvfs(scratch).f_bavail == 0:
+            raise MachineryError(
+                "the disk ran full while the BUCK files were evaluated: No space left on device",
+                where=str(scratch.parent),
+                remedy="free some space on that disk, or set TMPDIR to a folder on another one",
+            )
         lines = _bounded(log, 64 * 1024).decode("utf-8", "replace").rstrip().splitlines()[-12:]
         raise UsageError(
             f"evaluating the BUCK files ended with code {done.code} and no answer"

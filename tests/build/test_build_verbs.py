@@ -417,7 +417,7 @@ def test_two_builds_at_once_take_turns(clone: Clone) -> None:
 
 
 def test_a_full_disk_is_exit_3_and_the_next_build_works(clone: Clone, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", kilobytes=256) as disk:
+    with small_disk(tmp_path / "disk", kilobytes=1024) as disk:
         env = {"FAIRLEAD_STORE_DIR": str(disk / "store")}
         clone.run("build", "//lib:upper", env=env)
         with (disk / "filler").open("wb", buffering=0) as stream, pytest.raises(OSError):

@@ -175,7 +175,7 @@ def test_a_body_that_was_answered_early_is_not_read_for_ever(
     with dial(here) as link:
         link.sendall(post("/api/me", 60_000, "Content-Type: application/json"))
         assert link.recv(1 << 16).startswith(b"HTTP/1.1 405 ")
-        assert trickle(link, 10) == b""
+        assert trickle(link, 10) in (b"", b"Method Not Allowed")  # what was not yet read of the answer
 
 
 def test_waiting_for_news_is_not_slowness(here: Site, team: Team) -> None:
