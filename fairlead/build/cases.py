@@ -77,6 +77,22 @@ def runs_pytest(spec: TestSpec) -> bool:
     return any(word.endswith("/run_pytest.py") for word in spec.argv)
 
 
+def searched(spec: TestSpec) -> tuple[str, ...]:
+    """The folders of the project in which a recorded test and all that it starts look for modules: those that
+    run_pytest.py is told to search."""
+    if not (spec.recorded and runs_pytest(spec)):
+        return ()
+    words = iter(spec.argv)
+    while not next(words).endswith("/run_pytest.py"):
+        pass
+    found = []
+    while (option := next(words)).startswith("--"):
+        value = "" if option == "--allow-empty" else next(words)
+        if option == "--search":
+            found.append(value)
+    return tuple(found) or (option,)
+
+
 class Stream:
     """Tells `on_case` of each case in a file that grows."""
 

@@ -1,6 +1,7 @@
 """Let pytest collect a project and say what it found: collect_pytest.py JSON, by the project's own Python.
 
-The one argument is an object: `root`, the folder in which pytest starts; `search`, the folders for imports;
+The one argument is an object: `root`, the folder in which pytest starts; `search`, the folders for imports,
+which a .pth file may have named already (fairlead/build/roots.py);
 `ignore`, folders that pytest leaves out; `out`, the file that the answer is written to; `files`, what is
 collected, all if empty; `run`, whether it is run too. Nothing else is said to pytest, so that what is found
 is what `pytest` in that folder would run.
@@ -52,8 +53,10 @@ class Notes:
 
 
 def main(asked: "dict[str, Any]") -> int:
-    os.environ["PYTHONPATH"] = os.pathsep.join(asked["search"])
-    sys.path[0:1] = asked["search"]
+    del sys.path[0]  # our own folder
+    if not set(asked["search"]) <= set(sys.path):
+        os.environ["PYTHONPATH"] = os.pathsep.join(asked["search"])
+        sys.path[:0] = asked["search"]
     sys.dont_write_bytecode = True
     os.chdir(asked["root"])
     notes, code = Notes(), -1

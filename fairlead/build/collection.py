@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from fairlead.build import sandbox
+from fairlead.build import roots, sandbox
 from fairlead.build.infer.layout import Project
 from fairlead.build.record.asked import Asked
 from fairlead.build.sandbox import MIB, Bind, Command
@@ -165,9 +165,10 @@ def start(
     python = f"{environment.inside if inside else environment.folder}/bin/python"
     extra = "/fairlead-init" if inside else str(scratch)
     place = f"{seen}/{project.folder}".rstrip("/")
+    searched = [*(f"{seen}/{path}".rstrip("/") for path in search), f"{extra}/metadata"]
     asked = {
         "root": place,
-        "search": [*(f"{seen}/{path}".rstrip("/") for path in search), f"{extra}/metadata"],
+        "search": searched,
         "ignore": [f"{seen}/fairlead-out"],
         "files": list(files),
         "run": run,
@@ -176,6 +177,7 @@ def start(
     binds = [
         *environment.binds,
         Bind(environment.folder, environment.inside),
+        roots.mounted(scratch / f"roots-{name or seed}", environment.folder, environment.inside, searched),
         Bind(root, PROJECT, overlay=True),
         Bind(scratch / "metadata", f"{extra}/metadata"),
         Bind(scratch / "collect_pytest.py", f"{extra}/collect_pytest.py"),

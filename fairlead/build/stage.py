@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fairlead.build import manifest, sandbox
+from fairlead.build import manifest, roots, sandbox
 from fairlead.build.manifest import File, Manifest
 from fairlead.build.plan import GEN
 from fairlead.build.record.asked import Asked
@@ -67,7 +67,9 @@ class Environment:
 @dataclass
 class Stage:
     """One run's folder, below `root`, which must not exist. Fill it, `run` in it, collect outputs, `remove`
-    it. With a `view` (in a namespace) the program sees that instead, and of the folder fairlead-out alone."""
+    it. With a `view` (in a namespace) the program sees that instead, and of the folder fairlead-out alone.
+    `search` are folders of the project in which every Python of its environments finds modules (in a
+    namespace)."""
 
     root: Path
     blobs: Blobs
@@ -75,6 +77,7 @@ class Stage:
     outputs: Sequence[str] = ()
     environments: Mapping[str, Environment] = field(default_factory=dict)
     view: Path | None = None
+    search: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.project = self.root / "project"
@@ -128,6 +131,7 @@ class Stage:
                 lasting = [*environment.binds, Bind(environment.folder, environment.inside)]
                 binds += [replace(bind, lasting=True) for bind in lasting]
                 masks += environment.masks
+            binds += self._roots()
         elif self.enforced == "landlock":
             binds, masks = self._at_their_places()
         command = Command(
@@ -166,6 +170,16 @@ class Stage:
         }
         project = PROJECT if inside else str(self.project)
         return done.asked.below(project), {label: done.asked.below(at) for label, at in places.items()}
+
+    def _roots(self) -> Iterable[Bind]:
+        """What tells the Pythons of each environment of the folders to search."""
+        folders = [posixpath.normpath(f"{PROJECT}/{folder}") for folder in self.search]
+        for number, environment in enumerate(self.environments.values() if folders else ()):
+            at = self.root / f"roots-{number}"
+            try:
+                yield roots.mounted(at, environment.folder, environment.inside, folders)
+            except OSError as error:
+                raise manifest.unplaced(error, "write", at) from error
 
     def _at_their_places(self) -> tuple[list[Bind], list[str]]:
         """What the program may see where it keeps its own path, and the masks of that."""

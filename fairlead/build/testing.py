@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from fairlead.build import sandbox
-from fairlead.build.cases import Case, collected, runs_pytest, watch
+from fairlead.build.cases import Case, collected, runs_pytest, searched, watch
 from fairlead.build.coverage import Coverage, Piece
 from fairlead.build.execute import ended
 from fairlead.build.manifest import Manifest
@@ -174,7 +174,8 @@ def run(
     `missing` can look at that later. `on_case` hears of each case of pytest as it ends. With
     `coverage` it is measured; `layout` says where its files come from. `shard` is the part to
     run, if not all."""
-    stage = Stage(scratch / f"test-{key}", store.blobs, enforced, (REPORT,), environments, view)
+    at = scratch / f"test-{key}"
+    stage = Stage(at, store.blobs, enforced, (REPORT,), environments, view, searched(spec))
     try:
         for path in spec.sources if view is None else ():
             stage.add(path, sources.file(path))

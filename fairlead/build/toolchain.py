@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fairlead.build import lockfile
+from fairlead.build import lockfile, roots
 from fairlead.build.plan import Toolchain
 from fairlead.build.sandbox import system
 from fairlead.build.stage import Environment
@@ -118,7 +118,7 @@ def record(toolchain: Toolchain, lock_digest: str) -> Record:
     found = interpreter(toolchain.interpreter)
     return Record(
         "toolchain",
-        1,
+        2,
         {
             "interpreter": toolchain.interpreter,
             "version": found.version,
@@ -212,9 +212,11 @@ def _install(folder: Path, pinned: list[str], found: Interpreter, toolchain: Too
 
 
 def _empty_environment(folder: Path, found: Interpreter) -> Path:
-    """The folders, links and pyvenv.cfg by which an interpreter knows an environment; its site-packages."""
+    """The folders, links and pyvenv.cfg by which an interpreter knows an environment, and the place for the
+    roots of a project; its site-packages."""
     site = folder / "lib" / f"python{found.minor}" / "site-packages"
     site.mkdir(parents=True)
+    (site / roots.NAME).touch()
     (folder / "lib64").symlink_to("lib")
     (folder / "bin").mkdir()
     (folder / "bin/python").symlink_to(found.path)

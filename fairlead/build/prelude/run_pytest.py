@@ -1,9 +1,11 @@
 """Run pytest over files of a link tree: run_pytest.py [OPTION...] TREE FILE... -- [ARGUMENT...].
 
 The working folder is the link tree, and so is the first place where modules are looked for, also by the
-processes that a test starts. `--root FOLDER` names another working folder inside of it, `--search FOLDER`
-(any number) the places for modules, `--only NODE` (any number) what to run of the files if not all, by its
-node id inside of them. With `--allow-empty` it is no failure if pytest collects nothing.
+processes that a test starts; unless the environment has a .pth file that names it (fairlead/build/roots.py):
+then modules are found as after an editable installation. `--root FOLDER` names another working folder inside
+of it, `--search FOLDER` (any number) the places for modules, `--only NODE` (any number) what to run of the
+files if not all, by its node id inside of them. With `--allow-empty` it is no failure if pytest collects
+nothing.
 Nothing is written into the tree. Settings and conftest.py count if they stand in it;
 those of a folder around it are no part of the test's key.
 
@@ -85,8 +87,10 @@ def run(
     report: str,
     beside: Any,
 ) -> int:
-    os.environ["PYTHONPATH"] = os.pathsep.join(search)
-    sys.path[0:1] = search
+    del sys.path[0]  # our own folder
+    if not set(search) <= set(sys.path):
+        os.environ["PYTHONPATH"] = os.pathsep.join(search)
+        sys.path[:0] = search
     sys.dont_write_bytecode = True
     try:
         import pytest
