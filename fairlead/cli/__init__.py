@@ -12,24 +12,30 @@ _INTERRUPTED = 130
 
 def console() -> None:
     """The `fairlead` console script: what a daemon can do goes to that, the rest is done here."""
+    _have_streams()
     argv = sys.argv[1:]
     code: int | None = None
     if argv and argv[0] in ("build", "test", "targets", "affected", "query", "why"):
         code = _by_daemon(argv)
-    if code is None:
-        code = main(argv)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(code)
+    sys.exit(main(argv) if code is None else code)
+
+
+def _have_streams() -> None:
+    """Open what the caller has closed (`>&-`): nothing of ours may take its number."""
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        while (number := os.open(os.devnull, os.O_RDWR)) < 3:
+            pass
+        os.close(number)
+        sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - ours until the end
+        sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _by_daemon(argv: list[str]) -> int | None:
     """The exit code of a command that a daemon has done; None if it is still to be done."""
-    from fairlead.build.daemon import client
-
     try:
+        from fairlead.build.daemon import client
+
         if not client.wanted(argv, os.environ):
             return None
         code = client.call(argv)
@@ -44,10 +50,32 @@ def _by_daemon(argv: list[str]) -> int | None:
 
 
 def main(argv: list[str]) -> int:
-    """Run one command; its exit code (see `fairlead.errors`)."""
+    """Run one command, and write out what it has printed; its exit code (see `fairlead.errors`)."""
+    _have_streams()
+    try:
+        code = _run(argv)
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _print_no_more()
+        return code
+    except OSError as error:
+        _print_no_more()
+        print(f"error: cannot write what is to be printed: {error.strerror}", file=sys.stderr)
+        return 3
+
+
+def _print_no_more() -> None:
+    """Nobody takes what we print."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         if len(argv) > 1 and argv[0] == "help":
-            return main([argv[1], "--help"])
+            return _run([argv[1], "--help"])
         print(_help(everything="--all" in argv))
         return 0 if argv else USAGE
     if argv[0] in ("-V", "--version"):
@@ -68,10 +96,15 @@ def main(argv: list[str]) -> int:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_no_more()
         return 1
-    except Exception:
+    except Exception as error:
+        import errno
         import traceback
+
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if full and getattr(error, "filename", None) is None:
+            raise  # it was a stream
 
         traceback.print_exc()
         print(

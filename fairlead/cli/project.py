@@ -41,7 +41,12 @@ class Project:
         The folder with .buckroot, else the outermost with .buckconfig, as Buck2 has it, else the nearest
         whose settings ask for inference.
         """
-        here = (start or Path.cwd()).resolve()
+        try:
+            here = (start or Path.cwd()).resolve()
+        except FileNotFoundError:
+            raise UsageError(
+                "the current folder is gone", where="fairlead", remedy="change to a folder that is there"
+            ) from None
         above = [here, *here.parents]
         roots = [folder for folder in above if (folder / ".buckroot").is_file()][:1]
         roots = roots or [folder for folder in above if (folder / ".buckconfig").is_file()][-1:]

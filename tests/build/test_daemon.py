@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import shlex
 import shutil
 import signal
 import socket
@@ -287,3 +288,64 @@ def test_it_keeps_no_file_of_the_caller_open(here: Desk) -> None:
     fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os.close(again)
     assert here.pid()
+
+
+def test_one_that_sees_other_mounts_is_not_asked(here: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    here.build()
+    monkeypatch.chdir(here.root)
+    before = client.program()
+    readlink = os.readlink
+    monkeypatch.setattr(os, "readlink", lambda path: "mnt:[1]" if "/ns/" in str(path) else readlink(path))
+    assert client.program() != before
+
+
+def test_a_folder_that_is_gone_is_an_error_in_words(here: Desk) -> None:
+    for words in (["build", "//..."], ["build", "--no-daemon", "//..."], ["daemon", "status"]):
+        place = here.root / "gone"
+        place.mkdir()
+        code = f"import os; os.rmdir({str(place)!r}); {CONSOLE}"
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, *words],
+            cwd=place,
+            env=here.env,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: the current folder is gone\n")
+
+
+@pytest.mark.parametrize("words", [["build", "//..."], ["build", "--no-daemon", "//..."]])
+def test_streams_that_are_closed_or_full(here: Desk, words: list[str]) -> None:
+    here.build()
+    line = shlex.join([sys.executable, "-c", CONSOLE, *words])
+    for how, code, said in (
+        (">&-", 0, ""),
+        ("<&-", 0, ""),
+        ("2>&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (">/dev/full", 3, "error: cannot write what is to be printed: No space left on device\n"),
+    ):
+        done = subprocess.run(
+            ["sh", "-c", f"{line} {how}"], cwd=here.root, env=here.env, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (code, said), how
+
+
+def test_a_reader_that_leaves_costs_the_daemon_no_descriptor(here: Desk) -> None:
+    rules = "".join(GENRULE.replace('"a"', f'"{"long" * 20}{n}"') for n in range(2000))
+    write(here.root, {"BUCK": rules})
+    here.run("targets")
+    held = Path(f"/proc/{here.pid()}/fd")
+
+    def nothings() -> int:
+        return [os.readlink(path) for path in held.iterdir() if path.is_symlink()].count(os.devnull)
+
+    before = nothings()
+    for _ in range(5):
+        with here.start("targets") as process:
+            assert process.stdout is not None
+            process.stdout.close()
+            process.wait(60)
+        assert process.returncode == 1
+    assert nothings() == before

@@ -101,9 +101,15 @@ def connect(path: str):  # type: ignore[no-untyped-def]
 
 
 def program() -> str:
-    """What runs here: a daemon of another one is of no use."""
+    """What runs here, and among which mounts: a daemon of another program, or one in another container that
+    shares our home, is of no use."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    return f"{sys.version} {sys.prefix} {package}"
+    top = os.stat("/")
+    try:
+        mounts = os.readlink("/proc/self/ns/mnt")
+    except OSError:
+        mounts = ""
+    return f"{sys.version} {sys.prefix} {package} {mounts} {top.st_dev} {top.st_ino}"
 
 
 def request(argv: list[str], env: os._Environ[str], cwd: str) -> bytes:

@@ -45,6 +45,7 @@ class Files:
         self.deaf = False
         self._results = results
         self._identity = _identity(root)
+        self._mounted = watcher.mounted(root)
         self._disk = DiskTree(root, results)
         self._folders: dict[str, Mapping[str, str]] = {}
         self._links: dict[str, str] = {}
@@ -121,8 +122,10 @@ class Files:
         if _identity(self.root) != self._identity:
             self.stands = False
             return
+        mounted = watcher.mounted(self.root)
         found = self._watcher.take()
-        if found.lost or len(self.changes) > _MANY:
+        if found.lost or mounted != self._mounted or len(self.changes) > _MANY:
+            self._mounted = mounted
             self.forget()
         elif found:
             self._apply(found)

@@ -146,7 +146,8 @@ class State:
                         graph.done = None
 
     def _give_up(self) -> None:
-        """Watch nothing from now on: there are more folders than the system lets us watch."""
+        """Watch nothing from now on: there are more folders than the system lets us watch, or some that it
+        does not tell of."""
         if self.files is not None:
             self.files.end()
         self.files, self.unread = None, None

@@ -40,10 +40,11 @@ _PAUSE = 0.05  # seconds between two looks of the thread: fewer wake-ups, and th
 _TOLD = {  # magic numbers of statfs: file systems that only this machine changes
     0xEF53, 0x58465342, 0x9123683E, 0x01021994, 0x794C7630, 0x2FC12FC1, 0xF2F52010, 0xCA451A4E,
 }  # fmt: skip  # ext, xfs, btrfs, tmpfs, overlay, zfs, f2fs, bcachefs
+_TOLD_NAMES = frozenset(b"ext2 ext3 ext4 xfs btrfs tmpfs overlay zfs f2fs bcachefs".split())
 
 
 class Full(Exception):
-    """The system allows no more watches."""
+    """The system allows no more watches, or does not tell of all that is below the root."""
 
 
 @dataclass
@@ -160,6 +161,22 @@ def limit() -> int:
         return int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
     except (OSError, ValueError):
         return 8192
+
+
+def mounted(root: Path) -> list[bytes]:
+    """What is mounted below `root`: its rows of the system's table. No event tells of a mount. `Full` if
+    changes in one of them are not told either."""
+    inside = os.fsencode(root).rstrip(b"/") + b"/"
+    for special in (b"\\", b" ", b"\t", b"\n"):
+        inside = inside.replace(special, b"\\%03o" % special[0])
+    try:
+        rows = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return []
+    found = [row for row in rows if row.split(b" ", 5)[4].startswith(inside)]
+    if any(row.partition(b" - ")[2].split(b" ")[0] not in _TOLD_NAMES for row in found):
+        raise Full("what is mounted in the project does not tell of changes")
+    return found
 
 
 def works(root: Path, scratch: Path) -> bool:
