@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fairlead.cli import project, terminal
@@ -92,7 +93,7 @@ def _say_last(rows: list[Row], steps: list[Step]) -> None:
     facts = _facts(rows)
     ended = f"exit {facts['exit']}" if facts["exit"] is not None else "no end: it was killed, or runs still"
     terminal.say(f"fairlead {shlex.join(map(str, facts['words']))}")
-    terminal.say(f"  {facts['time']}  {ended}  {terminal.seconds(float(facts['seconds']))}")
+    terminal.say(f"  {_clock(str(facts['time']))}  {ended}  {terminal.seconds(float(facts['seconds']))}")
     if facts["error"]:
         terminal.say(f"  error: {str(facts['error']).splitlines()[0]}")
     for noun in ("actions", "tests"):
@@ -103,6 +104,14 @@ def _say_last(rows: list[Row], steps: list[Step]) -> None:
         terminal.say("  slowest:")
     for step in slowest:
         terminal.say(f"    {terminal.seconds(step.seconds):>7}  {step.label}  {step.text}")
+
+
+def _clock(text: str) -> str:
+    """A point in time as the clock on the wall showed it."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return text
 
 
 def _say_steps(steps: list[Step], *, commands: bool) -> None:

@@ -86,7 +86,7 @@ def understand(here: Project, tree: Tree, words: Sequence[str]) -> Asked:
                 posixpath.join(posixpath.dirname(at), name) for name in tree.list(posixpath.dirname(at))
             ]
             remedy = did_you_mean(at, beside) or "correct the path; paths are meant from the current folder"
-            raise UsageError(f"there is no file {at}", where="fairlead test", remedy=remedy)
+            raise UsageError(f"there is no file {at}", where=word, remedy=remedy)
     return Asked(tuple(labels), files, tuple(dict.fromkeys(packages)))
 
 
@@ -167,4 +167,4 @@ def _in_no_test(plan: Plan, path: str) -> UsageError:
         remedy = f"it belongs to {users[0]}; `fairlead affected` says which tests an edit affects"
     else:
         remedy = "its name or pytest's settings (testpaths, python_files) leave it out: see `fairlead init`"
-    return UsageError(f"{path} is in no test target", where="fairlead test", remedy=remedy)
+    return UsageError(f"{path} is in no test target", where=path, remedy=remedy)

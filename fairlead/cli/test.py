@@ -236,6 +236,8 @@ def show_log(result: TestResult, store: Store) -> None:
     terminal.say(terminal.style(f"{result.label}: {result.outcome}", "bold"))
     if len(lines) > _LINES:
         terminal.say(f"  ({len(lines) - _LINES} lines before these are in {store.blobs.path(result.log)})")
+    if not lines:
+        terminal.say("  (it printed nothing)")
     for line in lines[-_LINES:]:
         terminal.say("  | " + "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line))
 

@@ -18,22 +18,38 @@ from fairlead.store.record import ABSENT, Difference, Part
 
 if TYPE_CHECKING:
     from fairlead.build.plan import Plan
+    from fairlead.build.tree import DiskTree
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("subject", metavar="LABEL", help="a target, such as //a:b")
+    parser.add_argument(
+        "subject", metavar="LABEL", help="a target, such as //a:b, or a test: tests/test_x.py"
+    )
     parser.add_argument("--asked", action="store_true", help="what the last recorded run of a test asked for")
 
 
 def run(args: argparse.Namespace) -> int:
     subject: str = args.subject
-    if "//" not in subject and not subject.startswith(":"):
+    if "//" not in subject and not subject.startswith(":") and not _is_test_file(subject):
         raise UsageError(
             f"{subject} is no label",
             where="fairlead why",
-            remedy="name a target, such as //package:name or :name",
+            remedy="name a target, such as //package:name or :name, or a file of tests",
         )
     return why_asked(subject, as_json=args.json) if args.asked else why_target(subject, as_json=args.json)
+
+
+def _is_test_file(subject: str) -> bool:
+    return subject.partition("::")[0].endswith(".py")
+
+
+def _plan(here: project.Project, tree: DiskTree, text: str, store: Store) -> Plan:
+    """The plan of a label, or of a test file or one test of it as `fairlead test` understands it."""
+    if not _is_test_file(text):
+        return here.plan(tree, [text], store)
+    from fairlead.cli import pattern
+
+    return pattern.understand(here, tree, [text]).plan(here, tree, store)
 
 
 def why_target(text: str, *, as_json: bool) -> int:
@@ -44,7 +60,7 @@ def why_target(text: str, *, as_json: bool) -> int:
     here = project.Project.find()
     store = here.store()
     tree = here.disk(store)
-    plan = here.plan(tree, [text], store)
+    plan = _plan(here, tree, text, store)
     if len(plan.requested) != 1:
         raise UsageError(
             f"{text} names {len(plan.requested)} targets", where="fairlead why", remedy="name one of them"
@@ -55,7 +71,9 @@ def why_target(text: str, *, as_json: bool) -> int:
         engine = Engine(store, here.root, tree, plan)
         answers = engine.answers([label]).get(label)
         if answers:
-            return why_recorded(store, plan, label, answers, engine.recorded.passes.listing, as_json=as_json)
+            listing = engine.recorded.passes.listing
+            named = text if _is_test_file(text) else label
+            return why_recorded(store, plan, label, answers, listing, named=named, as_json=as_json)
     records = target_records(plan, tree, Platform.here())
     now = records[label]
     before = _before(store, label)
@@ -86,9 +104,10 @@ def why_recorded(
     answers: list[Record],
     listing: Callable[[str], bytes | None],
     *,
+    named: str,
     as_json: bool,
 ) -> int:
-    """Explain a test by what its last pass asked for: the answers then, and now."""
+    """Explain a test, called `named`, by what its last pass asked for: the answers then, and now."""
     from fairlead.build.record import dependencyset
     from fairlead.build.testing import Verdicts
 
@@ -113,7 +132,7 @@ def why_recorded(
         for line in dependencyset.differences(before, now, listing):
             terminal.say(f"  {line}")
     counts = [f"{len(part)} {name}" for name, part in now.parts.items() if isinstance(part, Mapping) and part]
-    terminal.say(f"It depends on: {', '.join(counts)}. `fairlead why --asked {label}` names them.")
+    terminal.say(f"It depends on: {', '.join(counts)}. `fairlead why --asked {named}` names them.")
     return 0
 
 
@@ -124,7 +143,7 @@ def why_asked(text: str, *, as_json: bool) -> int:
 
     here = project.Project.find()
     store = here.store()
-    plan = here.plan(here.disk(store), [text], store)
+    plan = _plan(here, here.disk(store), text, store)
     label = plan.requested[0] if len(plan.requested) == 1 else text
     run = Runs(store).get(label)
     if run is None:

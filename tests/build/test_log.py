@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -52,6 +53,7 @@ def test_the_last_call_and_what_it_ran(clone: Clone) -> None:
     clone.run("build", "//...")
     clone.run("test", "//...")
     out, _ = clone.run("log")
+    assert re.search(r"^  20\d\d-\d\d-\d\d \d\d:\d\d:\d\d  exit ", out, re.M)
     assert out.startswith("fairlead test //...\n") and "exit 0" in out
     assert "tests: 1 passed, 0 not passed, 0 reused" in out and "slowest:" in out
     assert [step["label"] for step in steps(clone, "what-ran")] == ["//lib:test"]
@@ -84,7 +86,7 @@ def test_failures_and_kills_are_in_the_log(clone: Clone) -> None:
     assert facts["exit"] == 1 and "exit code 3" in str(facts["error"])
     assert "failed: " in clone.run("log", "what-ran")[0]
     clone.write("lib/check.sh", "#!/bin/sh\nexit 1\n")
-    clone.run("test", "//...", code=1)
+    assert "(it printed nothing)" in clone.run("test", "//...", code=1)[0]
     assert clone.json("log")["tests"] == {"passed": 0, "not passed": 1, "reused": 0}
     clone.write("lib/BUCK", LIB + "\n\n" + 'genrule(name = "slow", out = "x", cmd = "sleep 60")\n')
     process = clone.start("build", "//lib:slow")

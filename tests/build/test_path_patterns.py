@@ -45,6 +45,19 @@ def clone(tmp_path: Path, house: Wheelhouse) -> Clone:
     return made
 
 
+def test_why_takes_the_path_of_a_test(clone: Clone) -> None:
+    clone.run("test", "tests/deep", "tests/test_mixed.py::test_good")
+    for path, label, at in (
+        ("tests/deep/test_deep.py", "//:tests/deep/test_deep", ""),
+        ("test_deep.py", "//:tests/deep/test_deep", "tests/deep"),
+        ("tests/test_mixed.py::test_good", "//:tests/test_mixed::test_good", ""),
+    ):
+        out, _ = clone.run("why", path, at=at)
+        assert out.startswith(f"{label}  key ") and "(passed with this key)" in out.splitlines()[0]
+    assert "is in no test target" in clone.run("why", "tests/helper.py", code=2)[1]
+    assert "there is no file tests/gone.py" in clone.run("why", "tests/gone.py", code=2)[1]
+
+
 def test_a_file_a_folder_and_single_tests(clone: Clone) -> None:
     out, _ = clone.run("test", "tests/deep/test_deep.py")
     assert "pass    //:tests/deep/test_deep" in out and "1 of 1 passed, 1 ran" in out
