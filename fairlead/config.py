@@ -144,7 +144,7 @@ def load(start: Path | None = None, env: Mapping[str, str] = os.environ) -> Conf
             values[name] = Effective(setting, _checked(setting, raw, source), source)
 
     personal = user_config_dir(env) / "config.toml"
-    if personal.is_file():
+    if os.path.isfile(personal):  # not in a folder that is closed to us, such as another user's home
         apply(_read(personal), str(personal), shared=False)
     found = _repository_table(start or Path.cwd())
     if found is not None:
@@ -205,15 +205,15 @@ def _user_dir(env: Mapping[str, str], own: str, xdg: str, linux: str, macos: str
 def _repository_table(start: Path) -> tuple[Mapping[str, object], str] | None:
     for folder in (start.resolve(), *start.resolve().parents):
         own = folder / "fairlead.toml"
-        if own.is_file():
+        if os.path.isfile(own):
             return _read(own), str(own)
         project = folder / "pyproject.toml"
-        if project.is_file():
+        if os.path.isfile(project):
             tool = _read(project).get("tool")
             table = tool.get("fairlead") if isinstance(tool, dict) else None
             if isinstance(table, dict):
                 return table, f"{project} [tool.fairlead]"
-        if (folder / ".git").exists():
+        if os.path.exists(folder / ".git"):
             return None
     return None
 

@@ -79,3 +79,9 @@ def test_a_misspelt_environment_variable_is_told_with_the_nearest_name(tmp_path:
     ]
     told = subprocess.run([*command, "--json"], cwd=tmp_path, env=full, capture_output=True, check=True)
     assert told.stderr == b""
+
+
+def test_settings_that_cannot_be_looked_for_are_none(tmp_path: Path) -> None:
+    # A name that is too long stands for a folder that is closed to us, which none is to root.
+    found = config.load(tmp_path, env={"FAIRLEAD_CONFIG_DIR": str(tmp_path / ("long" * 100))})
+    assert found.text("build.daemon") == "auto"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -48,8 +49,8 @@ class Project:
                 "the current folder is gone", where="fairlead", remedy="change to a folder that is there"
             ) from None
         above = [here, *here.parents]
-        roots = [folder for folder in above if (folder / ".buckroot").is_file()][:1]
-        roots = roots or [folder for folder in above if (folder / ".buckconfig").is_file()][-1:]
+        roots = [folder for folder in above if os.path.isfile(folder / ".buckroot")][:1]
+        roots = roots or [folder for folder in above if os.path.isfile(folder / ".buckconfig")][-1:]
         roots = roots or [folder for folder in above if _asks_for_inference(folder)][:1]
         if not roots:
             raise UsageError(
@@ -172,7 +173,7 @@ def _warn(text: str) -> None:
 
 def _asks_for_inference(folder: Path) -> bool:
     """Whether the settings in a folder ask for inferred targets."""
-    if not any((folder / name).is_file() for name in ("fairlead.toml", "pyproject.toml")):
+    if not any(os.path.isfile(folder / name) for name in ("fairlead.toml", "pyproject.toml")):
         return False
     from fairlead.build import infer
     from fairlead.build.tree import DiskTree
