@@ -13,6 +13,7 @@ asked the same share one set.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -23,7 +24,8 @@ from fairlead.errors import UsageError
 from fairlead.store import digest
 from fairlead.store.record import Difference, Part, Record, explain
 
-KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 3
+KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 4
+"""A set names what recorder and hook have heard: when they learn to hear more, it is another version."""
 ABSENT = "absent"
 
 
@@ -77,6 +79,10 @@ class DependencySet:
             distributions=frozenset(distributions),
         )
 
+    def paths(self) -> frozenset[str]:
+        """Everything that is asked about, whatever the question."""
+        return self.files.union(self.python, self.absent, self.listed, self.metadata, self.links)
+
     def record(self) -> Record:
         """The questions, canonically; `from_record` reads them back."""
         parts: dict[str, Part] = {
@@ -128,6 +134,7 @@ class Answers:
         self._listed: dict[str, Part] = {}
         self._metadata: dict[str, Part] = {}
         self._links: dict[str, Part] = {}
+        self._ways: dict[str, Mapping[str, str]] = {}
         self._blocks: dict[str, tuple[Blocks, dict[str, Body]] | None] = {}
 
     def kind(self, path: str) -> Part:
@@ -184,6 +191,40 @@ class Answers:
             found = self._links[path] = ["link", target] if target is not None else self.kind(path)
         return found
 
+    def ways(self, paths: Iterable[str]) -> dict[str, Part]:
+        """The symbolic links on the way to any of `paths`, themselves among them, and where each leads.
+
+        A link may come, go or lead elsewhere while a path's own answer stays: that of a working folder, of a
+        file that is now a link to the same bytes, of a link that leads nowhere.
+        """
+        found: dict[str, Part] = {}
+        for path in paths:
+            way = self._ways.get(path)
+            if way is None:
+                way = self._ways[path] = self._way(path)
+                if not way:
+                    self._ways.setdefault(posixpath.dirname(path), way)
+            if way:
+                found.update(way)
+        return found
+
+    def _way(self, path: str) -> Mapping[str, str]:
+        found: dict[str, str] = {}
+        todo = [path]
+        while todo:
+            place = todo.pop()
+            while place and place not in found:
+                target = self.tree.link(place)
+                if target is not None:
+                    found[place] = target
+                    if not target.startswith("/"):
+                        todo.append(posixpath.normpath(posixpath.join(posixpath.dirname(place), target)))
+                place, inner = posixpath.dirname(place), place
+                if place in self._ways and place != inner:
+                    found.update(self._ways[place])
+                    break
+        return found
+
     def python(self, path: str, names: Iterable[str], positions: bool) -> Part:
         """A source's skeleton and some of its bodies; its bytes if it cannot be split."""
         if self.kind(path) != "file":
@@ -237,6 +278,7 @@ def evaluate(
         "links": {path: answers.link(path) for path in questions.links},
         "positions": questions.positions,
         "distributions": {name: installed.get(name, ABSENT) for name in questions.distributions},
+        "ways": answers.ways(questions.paths()),
     }
     return Record(ANSWERS, VERSION, parts)
 
@@ -284,6 +326,10 @@ def _words(difference: Difference) -> str:
             return f"{name.rpartition(' ')[2]} is another version, or is not installed"
         case ("python", path, "positions", _):
             return f"lines moved in {path}"
+        case ("ways", path) if isinstance(difference.new, str):
+            return f"{path} is a symbolic link to {difference.new}"
+        case ("ways", path):
+            return f"{path} is no symbolic link any more"
     return difference.text()
 
 

@@ -9,8 +9,8 @@ found afterwards: a sandboxed program's files are fixed, so whoever reads the re
 A path can change between the look and the call, by another thread: good enough to record what honest
 programs do, never to enforce anything. Not heard: what comes through descriptors that were inherited or
 passed, paths of Unix sockets, and the program that a script's first line names. Asynchronous calls
-(io_uring) cannot be heard, so the filter answers that this kernel has none. `..` behind a symbolic link is
-taken as written. A call in another calling convention (32 bits) goes on, and makes the record incomplete.
+(io_uring) cannot be heard, so the filter answers that this kernel has none. A call in another calling
+convention (32 bits) goes on, and makes the record incomplete.
 
 Rejected: ptrace (strace costs 1.8 times the time on such suites), LD_PRELOAD (misses static programs and
 libc's own calls), audit hooks (miss stat, C code and children). A supervisor in C was weighed: see
@@ -139,6 +139,10 @@ LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 MOST = 400_000
 """Distinct questions that are noted; a program that asks more has no whole record."""
 
+LINKS = 40
+"""Symbolic links that are followed for one path, as in Linux."""
+
+_UP = re.compile(rb"/\.\.(?=/|$)")
 _SELF = re.compile(rb"/proc/(self|thread-self)/(cwd|root|fd/\d+)(?=/|$)")
 _OTHER = re.compile(rb"/proc/\d+/(task/\d+/)?(cwd|root|fd/\d+)(/|$)")
 
@@ -307,8 +311,36 @@ class Recorder:
                 if not base:
                     continue  # no such descriptor: the call fails whatever the files are
                 path = base + b"/" + path
-            found.append(path)
+            found.append(self._climbed(pid, path) if _UP.search(path) else path)
         return kind, found
+
+    def _climbed(self, pid: int, path: bytes) -> bytes:
+        """A path without its `..`, each of which leads up from where the links before it lead, as the process
+        sees them now. What stands before one is asked about too."""
+        place = b""
+        for part in path.split(b"/"):
+            if part == b"..":
+                self.asked["stat"].add(place or b"/")
+                place = self._real(pid, place).rpartition(b"/")[0]
+            elif part not in (b"", b"."):
+                place += b"/" + part
+        return place or b"/"
+
+    def _real(self, pid: int, path: bytes) -> bytes:
+        todo, done, links = path.split(b"/")[::-1], b"", 0
+        while todo:
+            part = todo.pop()
+            if part == b"..":
+                done = done.rpartition(b"/")[0]
+            elif part not in (b"", b"."):
+                target = self._linked(pid, b"root" + done + b"/" + part)
+                links += 1 if target else 0
+                if not target or links > LINKS:
+                    done += b"/" + part
+                    continue
+                todo += target.split(b"/")[::-1]
+                done = b"" if target.startswith(b"/") else done
+        return done
 
     def _text(self, pid: int, address: int) -> bytes:
         """The text at an address of a process, which ends with a zero byte; "" if there is none."""
