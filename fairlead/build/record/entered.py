@@ -1,9 +1,9 @@
 """Which bodies of the project's Python files a run entered, by what `hook.py` noted in its processes.
 
 A file is taken apart only if everything about it is understood: each time that it was opened, a loader read
-it to import it and nobody else could see its text; what was entered in it can be named; and no process lost
-its hook. What is not in the answer counts whole. To name a body too many costs a run now and then; to leave
-one out would miss an edit.
+it to import it and nobody else could see its text; what was entered in it can be named; no process lost its
+hook; and no code looked at what is in functions without entering them. What is not in the answer counts
+whole. To name a body too many costs a run now and then; to leave one out would miss an edit.
 """
 
 from __future__ import annotations
@@ -62,17 +62,25 @@ _HARMLESS = (
 )
 """Code that looks at line numbers in most runs, and on which no outcome depends."""
 
+_KNOWING = re.compile(
+    r".*/(typing\.py|site-packages/(_pytest/assertion/rewrite\.py|hypothesis/|coverage/).*)"
+)
+"""Code that looks into what it has compiled or measured itself, or into lambdas, which are part of what holds
+them."""
+
 
 @dataclass
 class Log:
     """What one run's processes noted, by path as they say it. `lack` says why it is no whole account. `lines`
-    are code objects that look at line numbers, as (qualified name, path)."""
+    are code objects that look at line numbers, as (qualified name, path); `looked` are the files of those
+    that look into functions, or at sizes."""
 
     lack: str = "no process was hooked"
     imported: Counter[str] = field(default_factory=Counter)
     ran: set[str] = field(default_factory=set)
     entered: dict[str, set[_Place]] = field(default_factory=dict)
     lines: set[tuple[str, str]] = field(default_factory=set)
+    looked: set[str] = field(default_factory=set)
 
     @classmethod
     def read(cls, data: bytes) -> Log:
@@ -98,6 +106,8 @@ class Log:
                     log.lines.add((name, path))
                 case ["lost", _, why]:
                     lost = lost or why
+                case ["looked", _, path]:
+                    log.looked.add(path)
                 case ["hooked", _, _]:
                     pass
                 case ["ended", _]:
@@ -135,6 +145,8 @@ def bodies(
     """
     log = Log.read(data)
     if log.lack or asked.lack or asked.recorder == "none":
+        return {}
+    if any(not _KNOWING.fullmatch(path) for path in log.looked):
         return {}
     imported, ran, entered = _below(log, root.rstrip("/") + "/")
     compiled = _compiled(asked)

@@ -23,6 +23,7 @@ Records end with a zero byte, fields are parted by tabs, the path is the last:
     ran <path>                  other code with that file's name
     entered <line> <qualified name> <path>
     lines <qualified name> <path>       code, of the project or not, that looks at line numbers
+    looked <qualified name> <path>      code that looks at what is in functions, or at how large files are
 
 Standard library only, and Python 3.8 can read it: it is loaded by its path.
 """
@@ -48,8 +49,28 @@ REWRITING = "_pytest.assertion.rewrite"
 TRACERS = ("doctest", "coverage")
 """Modules that may set a trace function: it calls nothing of the project, or puts back what was there."""
 
-LINES = frozenset(("f_lineno", "tb_lineno", "co_firstlineno", "co_lines", "co_positions", "co_linetable"))
+LINES = frozenset(
+    (
+        *("f_lineno", "tb_lineno", "co_firstlineno", "co_lines", "co_positions", "co_linetable", "co_lnotab"),
+        *("__firstlineno__", "_get_traces", "_get_object_traceback", "dump_traceback"),
+    )
+)
 """Names by which code looks at line numbers. A warning has them from C."""
+INSIDE = frozenset(
+    (
+        *("co_code", "_co_code_adaptive", "co_consts", "co_names", "co_nlocals", "co_cellvars"),
+        *("co_stacksize", "co_exceptiontable", "__static_attributes__"),
+    )
+)
+"""Names by which code looks into functions that nobody enters."""
+OF_CLASSES = frozenset(("__firstlineno__", "__static_attributes__"))
+"""Names that the body of every class sets in Python 3.13."""
+SIZES = frozenset(("st_size", "getsize"))
+"""Names by which the project's code looks at how large a file is, as importing it does too."""
+RENAMES = frozenset(("co_filename",))
+"""What, among the names of arguments, gives code another file's name: then we are not told of it."""
+_LOOKS, _LOOKED = LINES | INSIDE | SIZES, INSIDE | SIZES | RENAMES
+_GROUPS = (tuple, frozenset)
 WARNING = "WarningMessage.__init__"
 
 _monitoring: "Any" = getattr(sys, "monitoring", None)
@@ -105,9 +126,13 @@ def _note(code: "CodeType") -> None:
     if path == _OWN:
         return
     name = code.co_qualname
-    if not (LINES.isdisjoint(code.co_names) and LINES.isdisjoint(code.co_consts)) or name == WARNING:
+    own = path.startswith(_root)
+    names = _looks(code, own)
+    if name == WARNING or not LINES.isdisjoint(names):
         _write(f"lines\t{name}\t{path}")
-    if not path.startswith(_root):
+    if not names.isdisjoint(_LOOKED if own else _LOOKED - SIZES):
+        _write(f"looked\t{name}\t{path}")
+    if not own:
         return
     if code.co_flags & OPTIMIZED:
         place = path, name, code.co_firstlineno
@@ -117,6 +142,24 @@ def _note(code: "CodeType") -> None:
     elif code.co_name == "<module>":
         how = "imported" if _imported(code, sys._getframe(2)) else "ran"
         _write(f"{how}\t{path}")
+
+
+def _looks(code: "CodeType", own: bool) -> "frozenset[str]":
+    """The names in a code object that say at what it looks. Some stand in tuples: of a loop, of a pattern, of
+    arguments. What a library's module or class has there are names of its own arguments and exports."""
+    function = code.co_flags & OPTIMIZED
+    found = _LOOKS.intersection(code.co_names)
+    if not function:
+        found -= OF_CLASSES
+    found |= _LOOKS.intersection(code.co_consts)
+    if not function and not own:
+        return found & LINES
+    todo = [const for const in code.co_consts if type(const) in _GROUPS]
+    while todo:
+        consts = todo.pop()
+        found |= _LOOKS.intersection(consts) | RENAMES.intersection(consts)
+        todo += [const for const in consts if type(const) in _GROUPS]
+    return found
 
 
 def _unbroken(function: "Callable[..., Any]") -> "Callable[..., Any]":

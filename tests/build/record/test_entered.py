@@ -284,6 +284,15 @@ def test_a_program_that_closes_all_descriptors_is_noted_still(python: Driver, ro
         ("import typing\n@typing.overload\ndef f(): pass\n", False),
         ("import inspect, ast\ndef f(): pass\ninspect.getsourcelines(f)\n", False),
         ("def f(): pass\nx = f.__code__.co_firstlineno\n", True),
+        (
+            "def f(code):\n    for n in ('co_firstlineno', 'co_name'): getattr(code, n)\nf(f.__code__)\n",
+            True,
+        ),
+        ("def f(x):\n    match x:\n        case type(co_firstlineno=1): pass\nf(1)\n", True),
+        ("class C: pass\ndef f(): return vars(C)\nf()\n", False),
+        ("class C: pass\ndef f(): return vars(C).get('__firstlineno__')\nf()\n", True),
+        ("import tracemalloc\ntracemalloc.start()\ntracemalloc.take_snapshot()\n", True),
+        ("import faulthandler\nfaulthandler.dump_traceback(open('/dev/null', 'w'))\n", True),
     ],
 )
 def test_it_is_told_whether_somebody_looked_at_line_numbers(
@@ -294,6 +303,29 @@ def test_it_is_told_whether_somebody_looked_at_line_numbers(
     assert said == ""
     assert lines_seen(log) == seen, Log.read(log)
     assert lines_seen(log[:-1])
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        ("never.__name__, never.__code__.co_varnames", False),
+        ("'print' in never.__code__.co_names", True),
+        ("getattr(never.__code__, 'co_consts')", True),
+        ("[getattr(never.__code__, name) for name in ('co_name', 'co_stacksize')]", True),
+        ("list(__import__('dis').get_instructions(never))", True),
+        ("__import__('inspect').getclosurevars(never)", True),
+        ("__import__('inspect').signature(never)", False),
+        ("exec(never.__code__.replace(co_filename='elsewhere'))", True),
+        ("__import__('os').stat(__file__).st_size", True),
+        ("__import__('os').path.getsize(__file__)", True),
+        ("__import__('os').path.exists(__file__)", False),
+    ],
+)
+def test_sources_count_whole_if_somebody_looks_into_functions_or_at_sizes(
+    python: Driver, root: Path, words: str, whole: bool
+) -> None:
+    (root / "mod.py").write_text(f"def never(): pass\ndef f(): return {words}\nf()\n")
+    assert entered_by(python, root) == (None if whole else {"f#0"})
 
 
 def test_what_a_killed_process_entered_is_there(python: Driver, root: Path) -> None:
