@@ -22,7 +22,7 @@ from fairlead.build.record.asked import Asked
 from fairlead.build.stage import Environment
 from fairlead.store import Store, digest
 
-NAMESPACE = "installed-2"
+NAMESPACE = "installed-3"
 _ALL = frozenset({"pkg_resources"})
 """Modules that look at the version of everything by the names of folders."""
 
@@ -102,7 +102,7 @@ def _read(folder: Path) -> Installed:
             for row in rows:
                 _own(owners, str(inside), row[0], name, quiet=entry.name)
             # A script's hash is that of a text with the environment's own path in it.
-            parts = sorted(row[0] if row[0].startswith("..") else ",".join(row) for row in rows)
+            parts = sorted(row[0] if row[0].startswith("../../../bin/") else ",".join(row) for row in rows)
             dists[name] = digest.of_bytes("\n".join([entry.name, *parts]).encode())
     there = {
         os.path.relpath(os.path.join(base, name), folder)
