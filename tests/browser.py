@@ -16,6 +16,10 @@ ARGUMENTS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
+PATIENCE = 120_000
+"""Milliseconds until a browser's answer counts as none: on a machine that is busy with other tests a picture
+of a page has taken more than the 30 seconds that are playwright's own."""
+
 
 def problems(page: Page) -> list[str]:
     """axe's violations on a loaded page with the elements they are about, and overflow to the side."""

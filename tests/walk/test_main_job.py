@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.browser import problems
+from tests.browser import PATIENCE, problems
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -45,6 +45,7 @@ def walk() -> Iterator[Any]:
 def sign_in(browser: Browser, walk: Any, name: str) -> Page:
     """A browser of their own for one person, signed in through the page."""
     page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(f"{walk.url}/sign-in")
     page.fill("#name", name)
     page.fill("#password", walk.passwords[name])
@@ -173,6 +174,7 @@ def test_every_page_is_accessible_and_fits(
         storage_state=author.context.storage_state(),
     )
     page = context.new_page()
+    page.set_default_timeout(PATIENCE)
     paths = ["/", *(f"/D{n}" for n in walk.diffs), "/queue", "/commits", f"/commits/{walk.landed[-1]}"]
     for path in paths:
         page.goto(walk.url + path)
