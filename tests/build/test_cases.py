@@ -38,6 +38,7 @@ def test_forks():
 @pytest.mark.parametrize("word", ["a b", "\\n"])
 def test_words(word): pass
 def test_fails(): assert 0
+# part of the text that is run: a case that is skipped is told too
 def test_broken(broken): pass
 @pytest.mark.skip
 def test_skipped(): pass

@@ -95,7 +95,7 @@ def test_reading_moving_forging_and_poisoning_by_a_test(
         "find-anything": "find / -name worker.json -o -name fairlead.sqlite -o -name logins.json | grep .",
         "read-passwords": "cat /etc/passwd /etc/shadow",
         "see-processes": "grep -al '[w]orker_job' /proc/[0-9]*/cmdline /proc/[0-9]*/environ | grep .",
-        "enter-process": "ls /proc/1/root/home /proc/1/cwd/fairlead",
+        "enter-process": "cd /proc/1 && ls root/home cwd/fairlead",
         "move-main-by-file": f"echo {before} > {data}/git/main.git/refs/heads/main",
         "move-main-by-git": f"git --git-dir {data}/git/main.git update-ref refs/heads/main {'1' * 40}",
         "move-main-by-push": f"git ls-remote {server.url}/git/main",

@@ -67,6 +67,7 @@ quietly(open, "x" * 255 + "/" + "y" * 255)
 quietly(open, "\udcff-not-utf8")
 """
 
+# What is tested is a part of Linux; elsewhere a run has no record, and `Asked.unheard` says so.
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="seccomp is Linux's")
 
 
