@@ -11,19 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FIXED = {
-    "PATH": "/usr/local/bin:/usr/bin:/bin",
-    "LANG": "C.UTF-8",
-    "TZ": "UTC",
-    "USER": "sandbox",
-    "LOGNAME": "sandbox",
-    "PYTHONHASHSEED": "0",
-    "PYTHONDONTWRITEBYTECODE": "1",
-    "PYTHONNOUSERSITE": "1",
-    "SOURCE_DATE_EPOCH": "315619200",
-}
-"""What a test under Fairlead finds in its environment (docs/build.md), so that the oracle's are equal."""
-
 
 @dataclass(frozen=True)
 class Ended:

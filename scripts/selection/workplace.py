@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
+from fairlead.build.stage import ENVIRONMENT  # what a test finds under Fairlead; the oracle's finds the same
 from selection import planted
 from selection.catalogue import Foreign
 from selection.edit import Content, File, look, put
-from selection.process import FIXED, Failed, call, must, python
+from selection.process import Failed, call, must, python
 
 GENERATED = "requirements.tests.lock"
 
@@ -169,7 +170,7 @@ class Workplace:
         home, temporary = scratch / "home", scratch / "tmp"
         for folder in (home, temporary):
             folder.mkdir(parents=True, exist_ok=True)
-        return {**FIXED, "HOME": str(home), "TMPDIR": str(temporary)}
+        return {**ENVIRONMENT, "HOME": str(home), "TMPDIR": str(temporary)}
 
     def content(self) -> dict[str, Content]:
         """All files of the clean tree, by path, but for those that tools made."""
