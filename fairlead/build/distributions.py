@@ -20,11 +20,12 @@ from pathlib import Path
 
 from fairlead.build.record.asked import Asked
 from fairlead.build.stage import Environment
+from fairlead.errors import MachineryError
 from fairlead.store import Store, digest
 
 NAMESPACE = "installed-3"
-_ALL = frozenset({"pkg_resources"})
-"""Modules that look at the version of everything by the names of folders."""
+_ALL = "/site-packages/pkg_resources/"
+"""In a path, the module that reads the version of everything off the names of folders."""
 
 _QUIET = frozenset({"entry_points.txt"})
 """Of a dist-info folder, what each look through all distributions opens."""
@@ -48,7 +49,7 @@ class Installed:
             try:
                 common, dists, owners, others = json.loads(store.blobs.get(known.decode()))
                 return cls(common, dists, owners, frozenset(others))
-            except (ValueError, TypeError):
+            except (MachineryError, ValueError, TypeError):  # lost or damaged
                 store.results.delete(NAMESPACE, environment.key)
         found = _read(environment.folder)
         parts = [found.common, dict(found.dists), dict(found.owners), sorted(found.others)]
@@ -67,7 +68,7 @@ class Installed:
                 found |= self._folders[path]
             elif path in asked.opened and path in self.others:
                 return None
-        return frozenset(self.dists) if found & _ALL else frozenset(found)
+        return frozenset(self.dists) if any(_ALL in path for path in asked.opened) else frozenset(found)
 
     @functools.cached_property
     def _folders(self) -> Mapping[str, frozenset[str]]:
