@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
-from fairlead.build.engine import Event
+from fairlead.build.event import Event
 from fairlead.build.plan import Plan
 from fairlead.errors import FairleadError, UsageError
 from fairlead.store import atomic

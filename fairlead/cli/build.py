@@ -20,8 +20,8 @@ from fairlead.cli import project, terminal, watch
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
+    from fairlead.build.builder import BuildReport
     from fairlead.build.daemon.state import State
-    from fairlead.build.engine import BuildReport
     from fairlead.build.plan import Plan
     from fairlead.build.tree import DiskTree
     from fairlead.cli.project import Project

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from fairlead.build.engine import Event
+    from fairlead.build.event import Event
 
 _SHOWN = 8
 _LONG = 5.0

@@ -18,7 +18,8 @@ from fairlead.store import Store
 
 if TYPE_CHECKING:
     from fairlead.build.daemon.state import State
-    from fairlead.build.engine import Engine, Event
+    from fairlead.build.engine import Engine
+    from fairlead.build.event import Event
     from fairlead.build.plan import Plan
     from fairlead.build.query.graph import DeclaredGraph
     from fairlead.build.sandbox import Requested

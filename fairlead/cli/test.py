@@ -23,7 +23,8 @@ from fairlead.cli import covered, passed_before, pattern, project, terminal, und
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
-    from fairlead.build.engine import Engine, Event, TestReport
+    from fairlead.build.engine import Engine, TestReport
+    from fairlead.build.event import Event
     from fairlead.build.testing import Tally, TestResult
     from fairlead.store import Store
 
@@ -122,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
 def show_before(args: argparse.Namespace, here: project.Project, report: TestReport) -> int:
     """The answer when nothing has changed since the same call passed."""
     from fairlead.build import log
-    from fairlead.build.engine import Event
+    from fairlead.build.event import Event
     from fairlead.build.plan import Plan
 
     with log.keep(here.root, "test", Plan({}, (), {})) as journal:

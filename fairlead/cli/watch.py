@@ -12,7 +12,8 @@ from fairlead.cli.project import Project
 from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
-    from fairlead.build.engine import Engine, Event
+    from fairlead.build.builder import Builder
+    from fairlead.build.event import Event
     from fairlead.build.log import Journal
 
 
@@ -32,7 +33,7 @@ def quiet(args: argparse.Namespace) -> bool:
 
 
 @contextlib.contextmanager
-def watched(args: argparse.Namespace, here: Project, verb: str, engine: Engine) -> Iterator[Journal]:
+def watched(args: argparse.Namespace, here: Project, verb: str, engine: Builder) -> Iterator[Journal]:
     """Let log, events and terminal hear the engine, besides whom it tells already.
 
     Whoever has the journal ends it with the exit code; an exception does so too.

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from fairlead.build import infer
 from fairlead.build.buckconfig import BuckConfig
-from fairlead.build.engine import Engine, Event
+from fairlead.build.engine import Engine
 from fairlead.build.evaluator import evaluate_apart
+from fairlead.build.event import Event
 from fairlead.build.key import Platform, target_records
 from fairlead.build.plan import Plan
 from fairlead.build.sandbox import Requested

@@ -15,7 +15,9 @@ from typing import Literal
 import pytest
 
 from fairlead.build import toolchain
-from fairlead.build.engine import BuildReport, Engine, Event, TestReport
+from fairlead.build.builder import BuildReport
+from fairlead.build.engine import Engine, TestReport
+from fairlead.build.event import Event
 from fairlead.build.plan import Action, Plan, Target, TestSpec, Toolchain
 from fairlead.build.sandbox import Requested
 from fairlead.build.stage import PROJECT

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.build.engine import Engine, Event
+from fairlead.build.engine import Engine
 from fairlead.build.evaluate import evaluate
+from fairlead.build.event import Event
 from fairlead.build.key import Platform, target_records
 from fairlead.build.tree import DiskTree, GitTree, Tree
 from fairlead.git import Repo

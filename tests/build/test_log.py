@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.build import log
-from fairlead.build.engine import Event
+from fairlead.build.event import Event
 from fairlead.cli.progress import Progress
 from tests.build.test_build_verbs import Clone
 

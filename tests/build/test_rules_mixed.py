@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fairlead.build.engine import BuildReport, Engine, Event, TestReport
+from fairlead.build.builder import BuildReport
+from fairlead.build.engine import Engine, TestReport
 from fairlead.build.evaluate import evaluate
+from fairlead.build.event import Event
 from fairlead.build.plan import Plan
 from fairlead.build.sandbox import Requested
 from fairlead.build.tree import DiskTree

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fairlead.build import engine, finished
+from fairlead.build import finished
+from fairlead.build.builder import Builder, BuildReport, Made, Work
 from fairlead.build.daemon.graph import Graph, Placed
-from fairlead.build.engine import BuildReport, Engine
 from fairlead.build.execute import Result
 from fairlead.build.key import Platform, prelude_identities, target_record, target_records
 from fairlead.build.manifest import Folder, Manifest
@@ -29,7 +29,7 @@ from fairlead.store import Record, Store
 _AT_ONCE = 50  # outputs, targets or actions between two looks whether somebody waits
 
 
-class Rebuilder(Engine):
+class Rebuilder(Builder):
     """The engine of one command in the daemon. `name` is what the store calls the request's plan."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Rebuilder(Engine):
         graph = self.graph
         before, graph.done = graph.done, None
         with self._turn():
-            work = engine._Work(made=graph.made)
+            work = Work(made=graph.made)
             try:
                 moved = self._update(work)
             except MachineryError:
@@ -66,7 +66,7 @@ class Rebuilder(Engine):
         seconds = time.monotonic() - started
         return BuildReport(outputs, work.ran, work.cached, seconds, tuple(graph.shown_outputs))
 
-    def _update(self, work: engine._Work) -> list[str]:
+    def _update(self, work: Work) -> list[str]:
         """Make what is dirty and place what is not in its place, which is returned."""
         graph = self.graph
         todo = graph.todo()
@@ -82,7 +82,7 @@ class Rebuilder(Engine):
 
     # -- what the engine asks for each action
 
-    def _recall(self, actions: list[Action], work: engine._Work) -> list[Action]:
+    def _recall(self, actions: list[Action], work: Work) -> list[Action]:
         left: list[Action] = []
         pending: set[str] = set()
         for action in actions:
@@ -98,10 +98,10 @@ class Rebuilder(Engine):
             pending.update(action.outputs)
         return left
 
-    def _one(self, action: Action, inputs: Mapping[str, Manifest]) -> engine._Made:
+    def _one(self, action: Action, inputs: Mapping[str, Manifest]) -> Made:
         found = self.graph.recall(action, inputs)
         if found is not None:
-            return engine._Made(Result(found, "none", 0.0, ""), known=True)
+            return Made(Result(found, "none", 0.0, ""), known=True)
         return super()._one(action, inputs)
 
     # -- what follows
@@ -193,7 +193,7 @@ class Rebuilder(Engine):
         asks for something else; whether it was finished."""
         graph = self.graph
         todo = graph.todo()
-        work = engine._Work(made=graph.made)
+        work = Work(made=graph.made)
         for start in range(0, len(todo), _AT_ONCE):
             if asked():
                 return False

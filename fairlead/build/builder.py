@@ -1,0 +1,320 @@
+"""Builds the targets of a plan: decides what need not be done, and does the rest at once.
+
+The builder walks the actions in the plan's order of dependence. For each it computes the key and looks it
+up; what the cache does not know goes to a pool of threads, each of which spawns one sandboxed program and
+waits for it.
+
+One lock a store: two builds of one project take turns. Results are recorded as each action ends, so a build
+that is stopped loses only what was running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fairlead.build import depfile, execute, finished, sandbox, toolchain
+from fairlead.build.event import Event
+from fairlead.build.execute import Cache, Executor, Result
+from fairlead.build.key import Platform, target_records
+from fairlead.build.manifest import Manifest
+from fairlead.build.materialise import materialise
+from fairlead.build.plan import Action, Plan
+from fairlead.build.pool import run_all
+from fairlead.build.sources import Sources
+from fairlead.build.stage import Environment
+from fairlead.build.tree import Tree
+from fairlead.errors import FairleadError, MachineryError, UsageError, did_you_mean
+from fairlead.store import Record, Store, atomic, lock
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build did: label -> paths of its outputs under the root, and how many actions ran or were
+    known. `placed` are the outputs as the actions name them."""
+
+    outputs: Mapping[str, tuple[str, ...]]
+    ran: int
+    cached: int
+    seconds: float
+    placed: tuple[str, ...] = ()
+
+
+@dataclass
+class Work:
+    """One call's state: contents of outputs made so far, and what failed."""
+
+    made: dict[str, Manifest] = field(default_factory=dict)
+    failed: dict[str, FairleadError] = field(default_factory=dict)
+    ran: int = 0
+    cached: int = 0
+
+
+@dataclass(frozen=True)
+class Made:
+    """An action's result, and whether it was known before."""
+
+    result: Result
+    known: bool
+
+
+class Builder:
+    """Builds one plan over one tree.
+
+    `root` is the folder under which outputs appear; None keeps them in the store (a tree that is not on
+    disk). `download_hosts` are the only ones that files are fetched from; None is any.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        root: Path | None,
+        tree: Tree,
+        plan: Plan,
+        *,
+        sandbox: sandbox.Requested = "auto",
+        jobs: int = 0,
+        on_event: Callable[[Event], None] = lambda _: None,
+        download_hosts: Collection[str] | None = None,
+    ) -> None:
+        self.store = store
+        self.root = root
+        self.tree = tree
+        self.plan = plan
+        self.requested = sandbox
+        self.jobs = jobs if jobs > 0 else (os.cpu_count() or 1)
+        self.on_event = on_event
+        self.download_hosts = download_hosts
+        self.sources = Sources(tree, store.blobs)
+        self.cache = Cache(store)
+        self._scratch = store.root / "scratch"
+        self._cancel = threading.Event()
+        self._environment_lock = threading.Lock()
+        self._environments: dict[str, Environment] = {}
+        self._maker = {path: action for action in plan.actions for path in action.outputs}
+
+    def target_keys(self) -> dict[str, Record]:
+        """The record of every target of the plan, by label."""
+        return target_records(self.plan, self.tree, Platform.here())
+
+    # -- building
+
+    def build(self, labels: Sequence[str]) -> BuildReport:
+        """Build the targets and put their outputs under the root's fairlead-out.
+
+        The first failing action's error is raised when the actions beside it have ended; what they made is
+        kept.
+        """
+        started = time.monotonic()
+        self._known(labels)
+        records = self.target_keys()
+        shown = [self.plan.targets[label] for label in labels]
+        wanted = {path for target in shown for path in (*target.default_outputs, *target.other_outputs)}
+        with self._turn():
+            work = Work()
+            self._make(self._closure(wanted), work, keep_going=False)
+            outputs = {}
+            placed: list[str] = []
+            for label in labels:
+                paths = self.plan.targets[label].default_outputs
+                outputs[label] = tuple(paths)
+                paths += self.plan.targets[label].other_outputs
+                for made in {made for path in paths if (made := self._made_by(path)) is not None}:
+                    if self.root is not None:
+                        materialise(self.root, made, work.made[made], self.store)
+                        placed.append(made)
+            self._remember(labels, records)
+        seconds = time.monotonic() - started
+        return BuildReport(outputs, work.ran, work.cached, seconds, tuple(placed))
+
+    # -- actions
+
+    def _closure(self, paths: Iterable[str]) -> list[Action]:
+        """The actions that make `paths`, with all that they need, in the plan's order."""
+        needed: set[int] = set()
+        todo = [action for path in paths if (action := self._action_of(path)) is not None]
+        while todo:
+            action = todo.pop()
+            if id(action) not in needed:
+                needed.add(id(action))
+                todo.extend(self._maker[path] for path in action.inputs)
+        return [action for action in self.plan.actions if id(action) in needed]
+
+    def _made_by(self, path: str) -> str | None:
+        """The output that is `path` or holds it; None for a source."""
+        while path:
+            if path in self._maker:
+                return path
+            path = path.rpartition("/")[0]
+        return None
+
+    def _action_of(self, path: str) -> Action | None:
+        made = self._made_by(path)
+        return None if made is None else self._maker[made]
+
+    def _make(self, actions: list[Action], work: Work, *, keep_going: bool) -> None:
+        """Look up or run each action; with `keep_going` failures are noted under the outputs they cost."""
+        self.sources.prepare({path for action in actions for path in action.sources})
+        self.on_event(Event("expect", "actions", count=len(actions)))
+        left = self._recall(actions, work)
+        waiting = {action.outputs[0]: action for action in left}
+        first = {path: action.outputs[0] for action in left for path in action.outputs}
+        needs = {
+            name: {first[path] for path in action.inputs if path in first} for name, action in waiting.items()
+        }
+
+        def job(name: str) -> Made | FairleadError:
+            action = waiting[name]
+            for path in action.inputs:
+                if path in work.failed:
+                    return work.failed[path]
+            try:
+                return self._one(action, {path: work.made[path] for path in action.inputs})
+            except MachineryError:
+                raise
+            except FairleadError as error:
+                if not keep_going:
+                    raise
+                return error
+
+        def done(name: str, made: Made | FairleadError) -> None:
+            action = waiting[name]
+            if isinstance(made, FairleadError):
+                work.failed.update(dict.fromkeys(action.outputs, made))
+                return
+            work.made.update(made.result.outputs)
+            if made.known:
+                work.cached += 1
+                self.on_event(Event("known", "", action.owner, action=action))
+            else:
+                work.ran += 1
+                text = execute.describe(action)
+                self.on_event(Event("action", text, action.owner, made.result.seconds, action=action))
+
+        def quick(name: str) -> bool:
+            return waiting[name].kind in ("write", "copy", "link_tree")
+
+        run_all(waiting, job, done, needs=needs, threads=self.jobs, cancel=self._cancel, quick=quick)
+
+    def _recall(self, actions: list[Action], work: Work) -> list[Action]:
+        """Look up the actions whose inputs are all known, in this thread: most builds know nearly all of
+        them, and handing each to another thread takes longer than the look. Returns the others."""
+        left = []
+        for action in actions:
+            ready = all(path in work.made for path in action.inputs)
+            if ready and all(label in self._environments for label in action.toolchains):
+                inputs = {path: work.made[path] for path in action.inputs}
+                record = execute.record(action, self.sources, inputs, self._environments)
+                found = self.cache.get(record.key, enforced=self._least())
+                if found is not None:
+                    work.made.update(found.outputs)
+                    work.cached += 1
+                    self.on_event(Event("known", "", action.owner, action=action))
+                    continue
+            left.append(action)
+        return left
+
+    def _one(self, action: Action, inputs: Mapping[str, Manifest]) -> Made:
+        environments = self._toolchains(action.toolchains)
+        record = execute.record(action, self.sources, inputs, environments)
+        found = self.cache.get(record.key, enforced=self._least())
+        shape = depfile.shape(action, record, self.sources, inputs) if action.dep_file else None
+        if found is None and shape is not None:
+            found = depfile.find(self.cache, shape, enforced=self._least())
+        if found is not None:
+            return Made(found, known=True)
+        executor = Executor(
+            self.store, self.sources, self._enforced(), self._scratch, self._cancel, self.download_hosts
+        )
+        self.on_event(Event("begin", execute.describe(action), action.owner, action=action))
+        try:
+            result = executor.run(action, record.key, inputs, environments)
+        except execute.ActionFailed as error:
+            self.on_event(Event("failed", error.what.splitlines()[0], action.owner, action=action))
+            self._make_repeatable(action, inputs, environments, error)
+            raise
+        except FairleadError as error:
+            if action.kind == "download":
+                error.where = f"{action.owner} ({self.plan.targets[action.owner].place})"
+            raise
+        self.cache.put(record.key, result, record)
+        if shape is not None:
+            depfile.keep(self.cache, shape, result.outputs[action.dep_file], result)
+        return Made(result, known=False)
+
+    def _make_repeatable(
+        self,
+        action: Action,
+        inputs: Mapping[str, Manifest],
+        environments: Mapping[str, Environment],
+        error: FairleadError,
+    ) -> None:
+        """Put a failed action's inputs into fairlead-out, so that its printed command works there."""
+        place = self.plan.targets[action.owner].place
+        error.where = f"{action.owner} ({place})" if place else action.owner
+        if self.root is None:
+            return
+        for path, content in inputs.items():
+            materialise(self.root, path, content, self.store)
+        error.remedy = "to repeat it: " + execute.command_line(action, self.root, environments)
+
+    # -- machinery
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the store; whatever is in its scratch folder then was left by a killed run."""
+
+        def waiting() -> None:
+            self.on_event(Event("note", "waiting for another fairlead that uses this store"))
+
+        with lock.hold(self.store.root / "build.lock", on_wait=waiting):
+            try:
+                atomic.remove(self._scratch)
+                self._scratch.mkdir(mode=0o700)
+            except OSError as error:
+                raise atomic.failed(error, "make the folder", self._scratch) from error
+            try:
+                yield
+            finally:
+                atomic.remove(self._scratch)
+
+    def _remember(self, labels: Iterable[str], records: Mapping[str, Record]) -> None:
+        """Keep the last record of each target, and of all it depends on, for `why` to compare with."""
+        results = self.store.results
+        new = [label for label in labels if results.get("latest", label) != records[label].key.encode()]
+        if new:
+            finished.forget(self.store)
+            for record in records.values():
+                self.store.put_record(record)
+        for label in new:
+            results.put("latest", label, records[label].key.encode())
+
+    def _least(self) -> sandbox.Enforced:
+        """How closely an earlier run must have been confined for its result to count."""
+        return "none" if self.requested == "auto" else self.requested
+
+    def _enforced(self) -> sandbox.Enforced:
+        return sandbox.enforcement(self.requested)
+
+    def _known(self, labels: Iterable[str]) -> None:
+        for label in labels:
+            if label not in self.plan.targets:
+                raise UsageError(f"there is no target {label}", remedy=did_you_mean(label, self.plan.targets))
+
+    def _toolchains(self, labels: Iterable[str]) -> dict[str, Environment]:
+        with self._environment_lock:
+            for label in labels:
+                if label not in self._environments:
+                    chain = self.plan.toolchains[label]
+                    self._environments[label] = toolchain.environment(
+                        chain,
+                        self.store.blobs.get(self.sources.file(chain.lock).digest),
+                        self.store,
+                        on_install=lambda text: self.on_event(Event("note", text)),
+                    )
+            return {label: self._environments[label] for label in labels}
