@@ -135,6 +135,12 @@ def check_name(name: str) -> None:
 
 def parse_pattern(text: str, cell: str, package: str, cells: Cells) -> Pattern:
     """Read a target pattern; `cell` and `package` are where it is said."""
+    before, part, _ = text.partition("::")
+    if part:
+        raise UsageError(
+            f"{text!r} is one test, and no target",
+            remedy=f"name its target, {before}; `fairlead test` and `fairlead why` take one test",
+        )
     if text == "..." or (text.endswith("/...") and text != "/..."):
         base = text.removesuffix("...").removesuffix("/")
         if text.endswith("//..."):

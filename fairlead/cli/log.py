@@ -2,7 +2,8 @@
 
 last: how a call went and what took longest. what-ran: everything that was run and not known before, with its
 command. critical-path: the chain of needs that took longest; with more processors a call is not shorter than
-that. show: every event. The newest 20 logs are kept; -n 2 is the last but one.
+that. show: every event. The newest 20 logs are kept; -n 2 is the last but one. With a LABEL only what was
+done for that target, or for one test of it, is shown.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from fairlead.cli import project, terminal
-from fairlead.errors import UsageError
+from fairlead.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from fairlead.build.log import Row, Step
@@ -25,6 +26,7 @@ _SLOWEST = 5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", nargs="?", choices=WORDS, default="last", help="one of " + ", ".join(WORDS))
+    parser.add_argument("label", nargs="?", metavar="LABEL", help="a target or a test, as verdicts print it")
     parser.add_argument("-n", "--number", type=int, default=1, metavar="N", help="the Nth last call")
 
 
@@ -42,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
             f"there is no log {args.number}", where="fairlead log -n", remedy=f"use 1 to {len(found)}"
         )
     rows = log.read(found[args.number - 1])
+    if args.label is not None:
+        rows = _only(rows, args.label)
     steps = log.ran(rows)
     if args.what == "critical-path":
         steps = log.critical_path(steps)
@@ -63,6 +67,19 @@ def run(args: argparse.Namespace) -> int:
     else:
         _say_steps(steps, commands=args.what == "what-ran")
     return 0
+
+
+def _only(rows: list[Row], label: str) -> list[Row]:
+    """What tells of the call as a whole, of one target and of its tests; UsageError if it did nothing."""
+    labels = {str(row["label"]) for row in rows if row.get("label")}
+    wanted = {known for known in labels if known == label or known.startswith(f"{label}::")}
+    if not wanted:
+        raise UsageError(
+            f"that call did nothing for {label}",
+            where="fairlead log",
+            remedy=did_you_mean(label, labels) or "`fairlead log show` shows all that it did",
+        )
+    return [row for row in rows if not row.get("label") or row["label"] in wanted]
 
 
 def _facts(rows: list[Row]) -> dict[str, Any]:

@@ -69,7 +69,7 @@ def keep(
 def _call(args: argparse.Namespace, here: Project, asked: Asked) -> Call | None:
     from fairlead.build.tested import Call
 
-    if asked.files or args.record == "all" or any(getattr(args, name) for name in _OTHERWISE):
+    if asked.names_files or args.record == "all" or any(getattr(args, name) for name in _OTHERWISE):
         return None
     project.jobs(args, here)
     level = project.sandbox_level(args, here)

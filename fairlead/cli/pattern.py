@@ -2,8 +2,9 @@
 
 `tests/test_x.py` is the test target that has this file, `tests/` all targets of that folder, and
 `tests/test_x.py::test_name` one test of it, as pytest writes it. The last is a target of its own, with a key
-of its own: one test that passes says nothing about its file. A word with `//`, one that begins with `:`, and
-the name of a folder with a build file mean what they always mean.
+of its own: one test that passes says nothing about its file. Its verdict names it by the label of its file,
+`//:tests/test_x::test_name`, and that is understood too. Any other word with `//`, one that begins with `:`,
+and the name of a folder with a build file mean what they always mean.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from fairlead.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from fairlead.build.label import Cells
     from fairlead.build.loader import Loader
     from fairlead.build.plan import Plan, Target
     from fairlead.build.tree import Tree
@@ -29,19 +31,30 @@ ALL = "//..."
 @dataclass(frozen=True)
 class Asked:
     """`labels` are patterns as they are; `files` the test files that are named, with the node ids below them
-    (none for the whole file); `packages` the patterns of the targets among which they are looked for."""
+    (none for the whole file); `parts` the node ids that are asked for of targets, by their labels; `packages`
+    the patterns of the targets among which all these are looked for."""
 
     labels: tuple[str, ...]
     files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def names_files(self) -> bool:
+        """Whether what is asked for is more than patterns can say."""
+        return bool(self.files or self.parts)
 
     def plan(self, here: Project, tree: Tree, store: Store | None = None) -> Plan:
         """The plan of what is asked for; UsageError if a file is in no test."""
-        if not self.files:
+        if not self.names_files:
             return here.plan(tree, self.labels or [ALL], store)
         plan = here.plan(tree, [*self.labels, *self.packages], store)
         wanted = set(here.plan(tree, self.labels, store).requested) if self.labels else set()
         made: dict[str, Target] = {}
+        for label, nodes in self.parts.items():
+            for node in nodes:
+                target = _only(plan.targets[label], node)
+                made[target.label] = target
         for path, nodes in self.files.items():
             found = [label for label in plan.requested if _runs(plan.targets[label], path)]
             if not found:
@@ -60,13 +73,20 @@ def understand(here: Project, tree: Tree, words: Sequence[str]) -> Asked:
     from fairlead.build.buckconfig import BuckConfig
     from fairlead.build.loader import Loader
 
-    if not any(_may_be_path(word) or _may_be_wrong(word) for word in words):
+    if not any(_may_be_path(word) or _may_be_wrong(word) or _is_part(word) for word in words):
         return Asked(tuple(words))
-    loader = Loader(tree, BuckConfig.load(tree), lambda _: None)
+    config = BuckConfig.load(tree)
+    loader = Loader(tree, config, lambda _: None)
     labels: list[str] = []
     packages: list[str] = []
     files: dict[str, tuple[str, ...]] = {}
+    parts: dict[str, tuple[str, ...]] = {}
     for word in words:
+        if _is_part(word):
+            label, node = _part(word, here.package, config.cells)
+            parts[label] = (*parts.get(label, ()), node)
+            packages.append(label)
+            continue
         if _may_be_wrong(word):
             _check(loader, word)
         path, _, node = word.partition("::")
@@ -87,7 +107,27 @@ def understand(here: Project, tree: Tree, words: Sequence[str]) -> Asked:
             ]
             remedy = did_you_mean(at, beside) or "correct the path; paths are meant from the current folder"
             raise UsageError(f"there is no file {at}", where=word, remedy=remedy)
-    return Asked(tuple(labels), files, tuple(dict.fromkeys(packages)))
+    return Asked(tuple(labels), files, tuple(dict.fromkeys(packages)), parts)
+
+
+def _is_part(word: str) -> bool:
+    """Whether it is a label with a node id behind it, as verdicts print one test of a file."""
+    label, colons, _ = word.partition("::")
+    return bool(colons) and ("//" in label or label.startswith(":"))
+
+
+def _part(word: str, package: str, cells: Cells) -> tuple[str, str]:
+    """The label and the node id."""
+    from fairlead.build.label import parse_pattern
+
+    text, _, node = word.partition("::")
+    pattern = parse_pattern(text, "", package, cells)
+    if pattern.kind != "target" or not node:
+        raise UsageError(
+            f"{word!r} names no test of a target",
+            remedy="write //package:name::test_name, or tests/test_x.py::test_name",
+        )
+    return str(pattern), node
 
 
 def _may_be_path(word: str) -> bool:

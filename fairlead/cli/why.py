@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _is_test_file(subject: str) -> bool:
-    return subject.partition("::")[0].endswith(".py")
+    return "::" in subject or subject.endswith(".py")
 
 
 def _plan(here: project.Project, tree: DiskTree, text: str, store: Store) -> Plan:

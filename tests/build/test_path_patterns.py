@@ -76,6 +76,25 @@ def test_a_file_a_folder_and_single_tests(clone: Clone) -> None:
     assert "not found" in clone.run("test", "tests/test_mixed.py::test_not_there", code=1)[0]
 
 
+def test_a_test_is_named_as_its_verdict_names_it(clone: Clone) -> None:
+    good = "//:tests/test_mixed::test_good"
+    assert f"pass    {good}" in clone.run("test", "tests/test_mixed.py::test_good")[0]
+    assert "no test ran" in clone.run("test", good)[0]  # it is the same test, with the same key
+    assert "no test ran" in clone.run("test", ":tests/test_mixed::test_good")[0]
+    assert "1 of 1 passed" in clone.run("test", "//:tests/test_mixed::test_path[a//b]")[0]
+    assert "2 of 2 passed" in clone.run("test", good, "tests/deep")[0]
+    assert clone.run("why", good)[0].startswith(f"{good}  key ")
+    assert good in clone.run("log", "show", good)[0]
+    assert "//:tests/deep" not in clone.run("log", "show", good)[0]
+    assert "did nothing for //:no" in clone.run("log", "last", "//:no", code=2)[1]
+    for verb in (["build"], ["targets"], ["query"]):
+        _, err = clone.run(*verb, good, code=2)
+        assert "is one test, and no target" in err and "name its target, //:tests/test_mixed;" in err, verb
+    assert "names no test" in clone.run("test", "//tests/...::test_good", code=2)[1]
+    assert "names no test" in clone.run("test", "//:tests/test_mixed::", code=2)[1]
+    assert "unknown target //:gone" in clone.run("test", "//:gone::test_good", code=2)[1]
+
+
 def test_what_is_no_test_says_so(clone: Clone) -> None:
     _, err = clone.run("test", "tests/helper.py", code=2)
     assert "tests/helper.py is in no test target" in err
