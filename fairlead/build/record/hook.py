@@ -8,6 +8,9 @@ append-only descriptor: what was entered before a process was killed is there, a
 writing to the same file. Programs started anew (exec) are not hooked; they open the sources that they import,
 which is more opening than was noted here, and so `entered.py` takes those files whole.
 
+Who looks at line numbers or into functions names them; that is noted when the instruction with the name is
+reached, for much code has such a name on a way that no run takes (for another Python, say).
+
 It is `sys.monitoring` of Python 3.12 and later, which tells of each code object once and then costs nothing.
 Earlier ones note nothing. Rejected for them: `sys.setprofile`, which is called for every call (3.0 times the
 CPU of jinja2's tests on 3.11), is not set in threads that `_thread` starts, and says so nowhere.
@@ -22,8 +25,8 @@ Records end with a zero byte, fields are parted by tabs, the path is the last:
     imported <path>             a module, by a loader that has read the source once for it
     ran <path>                  other code with that file's name
     entered <line> <qualified name> <path>
-    lines <qualified name> <path>       code, of the project or not, that looks at line numbers
-    looked <qualified name> <path>      code that looks at what is in functions, or at how large files are
+    lines <qualified name> <path>       code, of the project or not, that looked at line numbers
+    looked <qualified name> <path>      code that looked at what is in functions, or at how large files are
 
 Standard library only, and Python 3.8 can read it: it is loaded by its path.
 """
@@ -72,17 +75,23 @@ RENAMES = frozenset(("co_filename",))
 _LOOKS, _LOOKED = LINES | INSIDE | SIZES, INSIDE | SIZES | RENAMES
 _GROUPS = (tuple, frozenset)
 WARNING = "WarningMessage.__init__"
+KNOWN = (3, 14)
+"""The latest Python whose instructions we read as they are."""
+SHIFTED = {"LOAD_ATTR": 1, "LOAD_GLOBAL": 1, "LOAD_SUPER_ATTR": 2}
+"""By how many bits the number of a name is shifted in an instruction's argument."""
 
 _monitoring: "Any" = getattr(sys, "monitoring", None)
 _log, _root, _fd = "", "", -1
 _hook: "Any" = None
+_reach: "Any" = None
+_awaited: "dict[CodeType, dict[int, frozenset[str]]]" = {}
 _seen: "set[tuple[str, str, int]]" = set()
 _DISABLE: "Any" = _monitoring.DISABLE if _monitoring else None
 
 
 def start(log: str, root: str) -> None:
     """Note from now on what is entered below the folder `root`, in the file `log`. Both are absolute."""
-    global _log, _root, _hook
+    global _log, _root, _hook, _reach
     if not _monitoring:
         return
     _log, _root = log, root.rstrip("/") + "/"
@@ -94,7 +103,9 @@ def start(log: str, root: str) -> None:
         return
     _hook = _unbroken(_started)
     start_event = _monitoring.events.PY_START
+    _reach = _unbroken(_reached)
     _monitoring.register_callback(TOOL, start_event, _hook)
+    _monitoring.register_callback(TOOL, _monitoring.events.INSTRUCTION, _reach)
     _monitoring.set_events(TOOL, start_event)
     sys.addaudithook(_heard)
     _write(f"hooked\t{os.getpid()}\t{sys.version_info[0]}.{sys.version_info[1]}")
@@ -107,9 +118,13 @@ def end() -> None:
     start_event = _monitoring.events.PY_START
     if _monitoring.get_tool(TOOL) != NAME or not _monitoring.get_events(TOOL) & start_event:
         _lost("our tool was switched off")
-    elif _monitoring.register_callback(TOOL, start_event, _hook) is not _hook:
+    elif _replaced(start_event, _hook) or _replaced(_monitoring.events.INSTRUCTION, _reach):
         _lost("our callback was replaced")
     _write(f"ended\t{os.getpid()}")
+
+
+def _replaced(event: int, function: "Any") -> bool:
+    return _monitoring.register_callback(TOOL, event, function) is not function
 
 
 # ---------------------------------------------------------------- what the interpreter calls
@@ -128,10 +143,10 @@ def _note(code: "CodeType") -> None:
     name = code.co_qualname
     own = path.startswith(_root)
     names = _looks(code, own)
-    if name == WARNING or not LINES.isdisjoint(names):
+    if name == WARNING:
         _write(f"lines\t{name}\t{path}")
-    if not names.isdisjoint(_LOOKED if own else _LOOKED - SIZES):
-        _write(f"looked\t{name}\t{path}")
+    if names:
+        _await(code, names)
     if not own:
         return
     if code.co_flags & OPTIMIZED:
@@ -160,6 +175,72 @@ def _looks(code: "CodeType", own: bool) -> "frozenset[str]":
         found |= _LOOKS.intersection(consts) | RENAMES.intersection(consts)
         todo += [const for const in consts if type(const) in _GROUPS]
     return found
+
+
+def _await(code: "CodeType", names: "frozenset[str]") -> None:
+    """Have it noted when code that is about to run comes to one of the instructions with these names: a way
+    through it that is not taken looks at nothing. Where it cannot be told which instructions, it is now."""
+    places = _places(code, names)
+    if frozenset().union(*places.values()) != names:
+        _say(code, names)
+        return
+    _awaited[code] = places
+    _monitoring.set_local_events(TOOL, code, _monitoring.events.INSTRUCTION)
+
+
+def _places(code: "CodeType", names: "frozenset[str]") -> "dict[int, frozenset[str]]":
+    """The offsets of the instructions that name an attribute, or load a constant, which is or holds `names`.
+    One with a long argument has two: its own, and that of what comes before it to make the argument long."""
+    from opcode import EXTENDED_ARG, hasconst, hasname, opname
+
+    found: dict[int, frozenset[str]] = {}
+    if sys.version_info[:2] > KNOWN:
+        return found
+    text, start, above = code.co_code, 0, 0
+    for offset in range(0, len(text), 2):
+        operation, argument = text[offset], text[offset + 1] | above
+        if operation == EXTENDED_ARG:
+            above = argument << 8
+            continue
+        if operation in hasname:
+            held = {code.co_names[argument >> SHIFTED.get(opname[operation], 0)]}
+        else:
+            held = _held(code.co_consts[argument]) if operation in hasconst else set()
+        for place in (start, offset) if held & names else ():
+            found[place] = names & held
+        start, above = offset + 2, 0
+    return found
+
+
+def _held(const: "Any") -> "set[Any]":
+    """A constant, or those that are in it."""
+    found, todo = set(), [const]
+    while todo:
+        const = todo.pop()
+        if type(const) in _GROUPS:
+            todo += const
+        elif type(const) is str:
+            found.add(const)
+    return found
+
+
+def _reached(code: "CodeType", offset: int) -> "Any":
+    _SAYING @ (code, offset)
+    return _DISABLE
+
+
+def _came(code: "CodeType", offset: int) -> None:
+    names = _awaited[code].get(offset)
+    if names:
+        _say(code, names)
+
+
+def _say(code: "CodeType", names: "frozenset[str]") -> None:
+    path, name = code.co_filename, code.co_qualname
+    if not LINES.isdisjoint(names):
+        _write(f"lines\t{name}\t{path}")
+    if not names.isdisjoint(_LOOKED if path.startswith(_root) else _LOOKED - SIZES):
+        _write(f"looked\t{name}\t{path}")
 
 
 def _unbroken(function: "Callable[..., Any]") -> "Callable[..., Any]":
@@ -211,7 +292,7 @@ def _callback_set(arguments: "tuple[Any, ...]", caller: "FrameType") -> None:
     """What a callback calls is told to nobody. Those of tools call nothing of the project."""
     function = arguments[0] if arguments else None
     code = getattr(getattr(function, "__func__", function), "__code__", None)
-    if function is _hook or function is None or type(function) is type(len):
+    if function in (_hook, _reach, None) or type(function) is type(len):
         return
     if code is None or code.co_filename.startswith(_root):
         _lost("a callback was set")
@@ -264,6 +345,13 @@ class _Telling:
     __matmul__ = staticmethod(partial(sys.call_tracing, _note))
 
 
+class _Saying:
+    """The same for `_came`."""
+
+    __matmul__ = staticmethod(partial(sys.call_tracing, _came))
+
+
 _TELLING: "Any" = _Telling()
+_SAYING: "Any" = _Saying()
 _NOTE = _note.__code__
 _OWN = _NOTE.co_filename

@@ -247,6 +247,7 @@ def test_a_module_that_is_imported_twice_was_opened_twice(python: Driver, root: 
         "import sys; sys.monitoring.free_tool_id(4)",
         "import sys; sys.monitoring.set_events(4, 0)",
         "import sys; sys.monitoring.register_callback(4, 1, None)",
+        "import sys; sys.monitoring.register_callback(4, sys.monitoring.events.INSTRUCTION, None)",
         "import sys; sys.monitoring.use_tool_id(3, 'x'); sys.monitoring.register_callback(3, 1, f)",
         "import sys; sys.dont_write_bytecode = False; import other; other.f()",
     ],
@@ -264,6 +265,10 @@ def test_a_program_that_closes_all_descriptors_is_noted_still(python: Driver, ro
         "if os.fork() == 0: close()\nos.wait()\n"
     )
     assert entered_by(python, root) == {"f#0", "close#0"}
+
+
+MANY = "; ".join(f"x or x.a{n}" for n in range(400))
+"""Names enough that an instruction with another one has a long argument."""
 
 
 @pytest.mark.parametrize(
@@ -291,6 +296,11 @@ def test_a_program_that_closes_all_descriptors_is_noted_still(python: Driver, ro
         ("def f(x):\n    match x:\n        case type(co_firstlineno=1): pass\nf(1)\n", True),
         ("class C: pass\ndef f(): return vars(C)\nf()\n", False),
         ("class C: pass\ndef f(): return vars(C).get('__firstlineno__')\nf()\n", True),
+        ("def f(x): return x.f_lineno if x else 0\nf(None)\n", False),
+        (f"def f(x):\n    {MANY}\n    return x or x.f_lineno\nf(1)\n", False),
+        (f"def f(x):\n    {MANY}\n    return x.f_lineno\nf(__import__('sys')._getframe())\n", True),
+        ("def f(x, y):\n    for _ in x: y.tb_lineno\nf((), 0)\n", False),
+        ("def f(x, y):\n    for _ in x: y and y.tb_lineno\nfor n in range(9): f('ab', 0)\n", False),
         ("import tracemalloc\ntracemalloc.start()\ntracemalloc.take_snapshot()\n", True),
         ("import faulthandler\nfaulthandler.dump_traceback(open('/dev/null', 'w'))\n", True),
     ],
@@ -319,6 +329,13 @@ def test_it_is_told_whether_somebody_looked_at_line_numbers(
         ("__import__('os').stat(__file__).st_size", True),
         ("__import__('os').path.getsize(__file__)", True),
         ("__import__('os').path.exists(__file__)", False),
+        ("never and 1 or never.__code__.co_code", False),
+        ("never and never.__code__.co_code", True),
+        ("0 and ('co_code', ('co_consts',))", False),
+        ("never and (('co_consts', never),)", True),
+        ("[n for n in () if n.co_code]", False),
+        ("[n for n in (never.__code__,) if n.co_code]", True),
+        ("__import__('sys').monitoring.restart_events() or never and 1 or never.co_code", False),
     ],
 )
 def test_sources_count_whole_if_somebody_looks_into_functions_or_at_sizes(
@@ -326,6 +343,34 @@ def test_sources_count_whole_if_somebody_looks_into_functions_or_at_sizes(
 ) -> None:
     (root / "mod.py").write_text(f"def never(): pass\ndef f(): return {words}\nf()\n")
     assert entered_by(python, root) == (None if whole else {"f#0"})
+
+
+@pytest.mark.parametrize("name", ["co_code", "f_lineno"])
+def test_a_look_is_noted_on_whichever_way_the_code_goes(python: Driver, root: Path, name: str) -> None:
+    """Ways by chance through a function: it has looked if and only if the way comes to the name."""
+    source = (
+        "import random\nclass Thing:\n    def __getattr__(self, name):\n        looked.append(name)\n"
+        "def f(thing, way):\n    if way() < 0.2: thing.NAME\n    while way() < 0.5:\n        try:\n"
+        "            if way() < 0.3: raise KeyError\n            [n.NAME for n in (thing,) if way() < 0.1]\n"
+        "        except KeyError:\n            way() < 0.8 or getattr(thing, 'NAME')\n"
+        "        finally:\n            way() < 0.9 or (lambda: thing.NAME)()\n"
+        "    yield way() > 0.9 and thing.NAME\n"
+        "looked = []\nlist(f(Thing(), random.Random(SEED).random))\nprint(*looked)\n"
+    )
+    said = set()
+    for seed in range(30):
+        (root / "mod.py").write_text(source.replace("NAME", name).replace("SEED", str(seed)))
+        printed, _, log = python.run("hook", root, "mod")
+        found = Log.read(log)
+        assert found.lack == ""
+        ours = [
+            row
+            for row in (*found.lines, *((None, path) for path in found.looked))
+            if row[1].startswith(str(root))
+        ]
+        assert bool(ours) == bool(printed.strip()), (seed, printed, ours)
+        said.add(bool(ours))
+    assert said == {True, False}
 
 
 def test_what_a_killed_process_entered_is_there(python: Driver, root: Path) -> None:
