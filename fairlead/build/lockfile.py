@@ -3,8 +3,7 @@ Pipfile.lock.
 
 Only what is complete is taken: every package by name and version from an index, with the hash of at least
 one file. Which index is not read; that is said in the user's own settings, and files are known by name and
-hash. What has no wheel, and what comes from git, a folder or an address, is refused with the command that
-exports the lock.
+hash. What comes from git, a folder or an address is refused with the command that exports the lock.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def requirements(path: str, text: str) -> str:
 def _line(name: str, version: object, marker: str, hashes: Iterator[str], path: str) -> str:
     known = sorted({text for text in hashes if _HASH.fullmatch(text)})
     if not isinstance(version, str) or not known:
-        raise UsageError(f"the lock has no version or no wheel's hash for {name}", where=path, remedy=_EXPORT)
+        raise UsageError(f"the lock has no version or no hash for {name}", where=path, remedy=_EXPORT)
     condition = f" ; {marker}" if marker else ""
     return f"{name}=={version}{condition} " + " ".join(f"--hash={text}" for text in known)
 
@@ -98,8 +97,8 @@ def _pylock(found: Mapping[str, object], path: str) -> Iterator[str]:
             raise UsageError(f"{name} is not from an index", where=path, remedy=_EXPORT)
         hashes = (
             f"{kind}:{value}"
-            for wheel in _tables(package.get("wheels"))
-            for kind, value in (wheel.get("hashes") or {}).items()  # type: ignore[attr-defined]
+            for file in [*_tables(package.get("wheels")), *_tables([package.get("sdist")])]
+            for kind, value in (file.get("hashes") or {}).items()  # type: ignore[attr-defined]
         )
         yield _line(name, package.get("version"), marker, hashes, path)
 
@@ -165,11 +164,7 @@ def _pdm(found: Mapping[str, object], path: str) -> Iterator[str]:
                 continue
             raise UsageError(f"{name} is not from an index", where=path, remedy=_EXPORT)
         marker = _text(package.get("marker")) or _text(package.get("markers"))
-        hashes = (
-            _text(file.get("hash"))
-            for file in _tables(package.get("files"))
-            if (_text(file.get("file")) or _text(file.get("url")).partition("#")[0]).endswith(".whl")
-        )
+        hashes = (_text(file.get("hash")) for file in _tables(package.get("files")))
         yield _line(name, package.get("version"), marker, hashes, path)
 
 
@@ -213,11 +208,7 @@ def _poetry(found: Mapping[str, object], path: str) -> Iterator[str]:
         if isinstance(marker, dict):
             parts = [_text(marker.get(str(g))) for g in wanted]
             marker = "" if "" in parts else " or ".join(f"({part})" for part in dict.fromkeys(parts))
-        hashes = (
-            _text(file.get("hash"))
-            for file in _tables(package.get("files"))
-            if _text(file.get("file")).endswith(".whl")
-        )
+        hashes = (_text(file.get("hash")) for file in _tables(package.get("files")))
         yield _line(name, package.get("version"), _text(marker), hashes, path)
 
 
@@ -263,7 +254,8 @@ class _Uv:
                     continue
                 raise UsageError(f"{name} is not from a registry", where=self.path, remedy=_EXPORT)
             marker = _either({m for (n, _), found in needed.items() if n == name for m in found})
-            hashes = (_text(wheel.get("hash")) for wheel in _tables(package.get("wheels")))
+            files = [*_tables(package.get("wheels")), *_tables([package.get("sdist")])]
+            hashes = (_text(file.get("hash")) for file in files)
             yield _line(_text(package.get("name")), package.get("version"), marker, hashes, self.path)
 
     def _own(self) -> list[Mapping[str, object]]:

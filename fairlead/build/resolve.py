@@ -15,8 +15,20 @@ from fairlead.errors import MachineryError, UsageError
 
 
 def resolve(requires: Sequence[str], interpreter: str = "") -> str:
-    """The lock of `requires` for an interpreter ("python3.13"), "" for the one that runs this; UsageError if
-    they cannot be had together."""
+    """The lock of what tests need, pytest among it, for an interpreter ("python3.13"), "" for the one that
+    runs this; UsageError if it cannot be had together."""
+    text = pins(requires, interpreter)
+    if not any(requirement(line) == "pytest" for line in text.splitlines()):
+        raise UsageError(
+            "pytest is not among what the repository declares for its tests",
+            where=", ".join(requires)[:200],
+            remedy='say it in fairlead.toml: requires = ["pytest"] below [build]',
+        )
+    return text
+
+
+def pins(requires: Sequence[str], interpreter: str = "") -> str:
+    """The lock of any `requires`."""
     uv = Path(sys.executable).parent / "uv"
     program = str(uv) if uv.is_file() else shutil.which("uv")
     if program is None:
@@ -39,11 +51,5 @@ def resolve(requires: Sequence[str], interpreter: str = "") -> str:
             f"what the repository declares cannot be resolved to wheels:{lines}",
             where=", ".join(requires)[:200],
             remedy="correct what it declares, or the indexes in your uv settings",
-        )
-    if not any(requirement(line) == "pytest" for line in done.stdout.splitlines()):
-        raise UsageError(
-            "pytest is not among what the repository declares for its tests",
-            where=", ".join(requires)[:200],
-            remedy='say it in fairlead.toml: requires = ["pytest"] below [build]',
         )
     return done.stdout

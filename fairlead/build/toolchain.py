@@ -2,8 +2,9 @@
 
 The key is a digest of the lock's bytes, the interpreter asked for and the interpreter found, so an
 environment is made once for each and never changed. Wheels only, each with its hash, no dependencies beyond
-the lock: nothing of a package runs while it is installed. What the interpreter itself has in site-packages
-is not part of it.
+the lock: nothing of a package runs while it is installed. What has no wheel for this machine is built from
+its source archive first, in the sandbox (fairlead/build/sdist.py). What the interpreter itself has in
+site-packages is not part of it.
 
 The lock may hold pinned names with hashes and nothing else. An option or an address in it would let a
 submitted change choose where this machine fetches from, and installers put this process's variables in place
@@ -24,7 +25,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,7 @@ BEFORE_COMPLETE = crashpoint.declare(
     "build.toolchain.before-complete", "an environment is installed but not marked complete"
 )
 _MARK = ".complete"
+_WHEELS = "built-wheels"
 _INTERPRETER = re.compile(r"python3(?:\.\d+)?")
 _PINNED = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?(?:\[[A-Za-z0-9._, -]*\])?\s*==\s*[A-Za-z0-9._!+-]+"
@@ -180,21 +182,39 @@ def environment(
         with lock.hold(store.root / "environments" / f"{key}.lock"):
             if not (folder / _MARK).is_file():
                 on_install(f"{toolchain.label}: installing {len(pinned)} packages")
-                _install(folder, pinned, found, toolchain)
+                _install(folder, pinned, found, toolchain, store, on_install)
     same = os.path.realpath(found.prefix) == os.path.realpath(sys.base_prefix)
     binds = [] if same else system.prefix_binds(found.prefix)
     masks = [] if same else system.masks(found.prefix)
     return Environment(folder, key, tuple(binds), tuple(masks))
 
 
-def _install(folder: Path, pinned: list[str], found: Interpreter, toolchain: Toolchain) -> None:
+def _install(
+    folder: Path,
+    pinned: list[str],
+    found: Interpreter,
+    toolchain: Toolchain,
+    store: Store,
+    on_install: Callable[[str], None],
+) -> None:
     try:
         atomic.remove(folder)  # what a killed run left
         site = _empty_environment(folder, found)
         if pinned:
             listing = folder / "requirements.txt"
-            listing.write_text("\n".join(pinned) + "\n", "utf-8")
-            _run(_installer(folder, listing), folder, toolchain)
+            try:
+                _run(_installer(folder, listing, pinned), toolchain)
+            except UsageError:
+                without = _without_wheel(pinned, folder, toolchain)
+                uv = _uv()
+                if not without or uv is None:
+                    raise
+                built = _built(without, found, toolchain, store, uv, folder, on_install)
+                rest = [line for line in pinned if line not in without]
+                _run(_installer(folder, listing, rest), toolchain)
+                only = ["--no-index", "--find-links", str(folder / _WHEELS)]
+                _run([*_installer(folder, listing, built), *only], toolchain)
+                atomic.remove(folder / _WHEELS)
         for script in (folder / "bin").iterdir():
             _make_relocatable(script, folder)
         compiling = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(site)]
@@ -209,6 +229,51 @@ def _install(folder: Path, pinned: list[str], found: Interpreter, toolchain: Too
     except FairleadError:
         atomic.remove(folder)
         raise
+
+
+def _without_wheel(lines: list[str], folder: Path, toolchain: Toolchain) -> list[str]:
+    """The lines of a lock for which the installer finds no wheel. It is asked for all and then for halves:
+    what it says in words differs from version to version."""
+    try:
+        _run([*_installer(folder, folder / "requirements.txt", lines), "--dry-run"], toolchain)
+    except UsageError:
+        if len(lines) == 1:
+            return lines
+        half = len(lines) // 2
+        parts = (lines[:half], lines[half:])
+        return [line for part in parts for line in _without_wheel(part, folder, toolchain)]
+    return []
+
+
+def _built(
+    lines: list[str],
+    found: Interpreter,
+    toolchain: Toolchain,
+    store: Store,
+    uv: str,
+    folder: Path,
+    on_install: Callable[[str], None],
+) -> list[str]:
+    """Build wheels for lines of a lock; the lines that name these."""
+    from fairlead.build import sdist
+    from fairlead.build.resolve import pins
+
+    def environments(requires: Sequence[str]) -> Environment:
+        """What a build declares, of wheels alone."""
+        text = pins(requires, toolchain.interpreter)
+        lock = f"{toolchain.lock} (what its builds need)"
+        own = Toolchain(toolchain.label, toolchain.interpreter, lock)
+        return environment(own, text.encode(), store)
+
+    wheels = folder / _WHEELS
+    wheels.mkdir()
+    made = []
+    for line in lines:
+        release = sdist.Release.of(line)
+        on_install(f"{toolchain.label}: building {release.name}=={release.version}, which has no wheel")
+        path = sdist.wheel(release, found.version, store, uv, environments, wheels)
+        made.append(f"{line.partition(' --hash=')[0]} --hash=sha256:{digest.of_file(path)}")
+    return made
 
 
 def _empty_environment(folder: Path, found: Interpreter) -> Path:
@@ -230,8 +295,10 @@ def _empty_environment(folder: Path, found: Interpreter) -> Path:
     return site
 
 
-def _installer(folder: Path, listing: Path) -> list[str]:
-    """The command that installs `listing`: uv if it is at hand, else pip."""
+def _installer(folder: Path, listing: Path, lines: Sequence[str]) -> list[str]:
+    """The command that installs `lines`, which are put into the file `listing`: uv if it is at hand, else
+    pip."""
+    listing.write_text("\n".join(lines) + "\n", "utf-8")
     python = str(folder / "bin/python")
     wanted = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "-r", str(listing)]
     uv = _uv()
@@ -262,11 +329,12 @@ def _uv() -> str | None:
     return shutil.which("uv")
 
 
-def _run(command: list[str], folder: Path, toolchain: Toolchain) -> None:
+def _run(command: list[str], toolchain: Toolchain) -> None:
     hidden = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "UV_PYTHON")
     env = {name: value for name, value in os.environ.items() if name not in hidden}
+    # Not in the store, which may lie in a repository: the settings of uv that stand around it would count.
     done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", env=env, cwd=folder, check=False
+        command, capture_output=True, text=True, errors="replace", env=env, cwd=os.sep, check=False
     )
     if done.returncode:
         raise _install_failed((done.stderr or done.stdout).strip().splitlines(), toolchain)

@@ -159,7 +159,7 @@ class Workplace:
             must(python("-m", "uv", "venv", "--quiet", "--python", sys.executable, str(venv)), self.folder)
             install = python("-m", "uv", "pip", "install", "--quiet", "--python", str(interpreter))
             must([*install, "--compile-bytecode", "--no-deps", *wanted], self.folder)
-            must([*install, "--no-deps", "-e", str(self.for_oracle())], self.folder)
+            must([*install, "--no-deps", "--no-sources", "-e", str(self.for_oracle())], self.folder)
             if more:
                 must([*install, "--compile-bytecode", *more], self.folder)
             (venv / "complete").write_text("\n".join([*wanted, *more]))

@@ -111,7 +111,10 @@ def test_poetry_lock_takes_main_and_the_test_groups() -> None:
         + package("pytest", 'groups = ["docs", "test"]\n')
         + package("sphinx", 'groups = ["docs"]\n')
     )
-    assert read("poetry.lock", text) == [f"attrs==2 ; os_name == 'posix' --hash={A}", f"pytest==2 --hash={A}"]
+    assert read("poetry.lock", text) == [
+        f"attrs==2 ; os_name == 'posix' --hash={A} --hash={B}",
+        f"pytest==2 --hash={A} --hash={B}",
+    ]
     with pytest.raises(UsageError, match="which group"):
         lockfile.requirements("poetry.lock", package("attrs", ""))
 
@@ -178,7 +181,10 @@ files = [{{file = "{name}-2-py3-none-any.whl", hash = "{A}"}}, {{file = "{name}-
         + package("sphinx", 'groups = ["docs"]')
         + package("mine", 'groups = ["dev"]', 'path = "."\neditable = true')
     )
-    assert read("pdm.lock", text) == [f"attrs==2 ; os_name == 'posix' --hash={A}", f"pytest==2 --hash={A}"]
+    assert read("pdm.lock", text) == [
+        f"attrs==2 ; os_name == 'posix' --hash={A} --hash={B}",
+        f"pytest==2 --hash={A} --hash={B}",
+    ]
     with pytest.raises(UsageError, match="which group"):
         lockfile.requirements("pdm.lock", package("attrs", ""))
     with pytest.raises(UsageError, match="not from an index"):
