@@ -15,7 +15,9 @@ code when read).
 from __future__ import annotations
 
 import functools
+import hashlib
 import marshal
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -100,13 +102,22 @@ def _key(tree: DiskTree, patterns: Sequence[str]) -> str:
 @functools.cache
 def program() -> str:
     """A digest of the program that evaluates: this package's code, and what reads `marshal`'s bytes."""
-    folder = Path(__file__).parent
-    files = sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".bzl"))
+    folder = os.path.dirname(os.path.abspath(__file__))
+    files = sorted(
+        os.path.join(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.endswith((".py", ".bzl"))
+    )
     if not files:  # in a zip: its own state stands for what it holds
-        at = next(parent for parent in folder.parents if parent.is_file())
+        at = next(parent for parent in Path(folder).parents if parent.is_file())
         seen = at.stat()
         return f"{sys.version} {at} {seen.st_size} {seen.st_mtime_ns} {seen.st_ctime_ns}"
-    return sys.version + "".join(digest.of_file(path) for path in files)
+    state = hashlib.sha256()
+    for path in files:
+        with open(path, "rb", buffering=0) as file:
+            state.update(hashlib.sha256(file.read()).digest())
+    return f"{sys.version} {state.hexdigest()}"
 
 
 def _table(plan: Plan) -> dict[str, object]:

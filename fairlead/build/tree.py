@@ -18,13 +18,15 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from fairlead.errors import MachineryError, UsageError
-from fairlead.git import Repo
 from fairlead.store import digest
 from fairlead.store.filedigests import FileDigests
 from fairlead.store.results import Results
+
+if TYPE_CHECKING:
+    from fairlead.git import Repo
 
 Kind: TypeAlias = Literal["file", "folder"]
 

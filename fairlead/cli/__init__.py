@@ -39,14 +39,29 @@ def _by_daemon(argv: list[str]) -> int | None:
         if not client.wanted(argv, os.environ):
             return None
         code = client.call(argv)
-        if code is None and client.wanted(argv, os.environ):
-            from fairlead.cli import daemon
-
-            code = client.call(argv) if daemon.begin() else None
+        if code is None and client.wanted(argv, os.environ) and _begin():
+            code = client.call(argv)
         return code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _begin() -> bool:
+    """Start the daemon of the project that we stand in, if it wants one; whether it listens. What is wrong
+    with the project is for the command itself to say."""
+    from fairlead.build.daemon import start
+
+    try:
+        here = os.getcwd()
+        if sys.platform != "linux" or not os.path.isfile(__file__) or not start.settled(here, os.environ):
+            from fairlead.cli import daemon, project
+
+            if not daemon.wanted(project.Project.find()):
+                return False
+        return start.start(here)
+    except (FairleadError, OSError):
+        return False
 
 
 def main(argv: list[str]) -> int:

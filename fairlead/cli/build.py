@@ -59,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
             "seconds": round(seconds, 3),
         }
         if "json" not in shown:
-            targets = {label: list(paths) for label, paths in done.outputs.items()}
-            shown["json"] = json.dumps(targets, indent=2).replace("\n", "\n  ")
+            shown["json"] = _table(done)
         print(json.dumps(document, indent=2).replace("null", shown["json"], 1))
         return 0
     if "text" not in shown:
@@ -69,6 +68,18 @@ def run(args: argparse.Namespace) -> int:
     sys.stdout.write(shown["text"])
     terminal.say(summary(len(done.outputs), ran, done.actions - ran, seconds))
     return 0
+
+
+def _table(done: Finished) -> str:
+    """What `json.dumps` writes of the outputs, indented, which it does in Python, a piece a call."""
+    quote = json.dumps
+    rows = [
+        f"{quote(label)}: [\n      " + ",\n      ".join(map(quote, paths)) + "\n    ]"
+        if paths
+        else f"{quote(label)}: []"
+        for label, paths in done.outputs.items()
+    ]
+    return "{\n    " + ",\n    ".join(rows) + "\n  }" if rows else "{}"
 
 
 def _built(args: argparse.Namespace, here: Project, store: Store, tree: DiskTree) -> tuple[Finished, int]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.cli import project, terminal
-from fairlead.errors import FairleadError
 
 MODES = ("auto", "on", "off")
 
@@ -68,19 +67,10 @@ def describe(status: dict[str, Any]) -> str:
     )
 
 
-def begin() -> bool:
-    """Start the daemon of the project that we stand in, where the settings want one; whether it listens. What
-    is wrong with the project is for the command itself to say."""
-    from fairlead.build.daemon import life
-
-    try:
-        here = project.Project.find()
-        mode = here.settings.text("build.daemon")
-        if not (mode == "on" or (mode == "auto" and _helps())):
-            return False
-        return life.start(here.root, here.store().root)
-    except FairleadError:
-        return False
+def wanted(here: project.Project) -> bool:
+    """Whether the project's settings want a daemon: "auto" does where one makes commands faster."""
+    mode = here.settings.text("build.daemon")
+    return mode == "on" or (mode == "auto" and _helps())
 
 
 def _helps() -> bool:

@@ -7,22 +7,30 @@ import contextlib
 import os
 from pathlib import Path
 
+from fairlead.errors import FairleadError
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", required=True, help="the root of the project")
-    parser.add_argument("--store", required=True, help="the folder of its store")
+    parser.add_argument("--start", required=True, help="the folder in whose project a command is waiting")
     parser.add_argument("--ready", type=int, required=True, help="the descriptor to tell when it listens")
 
 
 def run(args: argparse.Namespace) -> int:
-    from fairlead import config
-    from fairlead.build.daemon import life
-    from fairlead.cli import main
+    from fairlead.build.daemon import life, start
+    from fairlead.cli import daemon, main, project
 
     close_others(args.ready)
-    root = Path(args.root)
-    idle = config.load(root).number("build.daemon_idle")
-    life.serve(root, Path(args.store), main, idle=idle, ready=args.ready)
+    try:
+        here = project.Project.find(Path(args.start))
+        if not daemon.wanted(here):
+            os.write(args.ready, start.UNWANTED)
+            return 0
+        idle = here.settings.number("build.daemon_idle")
+        store = here.store().root
+    except FairleadError:  # what is wrong with the project is for the command itself to say
+        os.write(args.ready, start.UNWANTED)
+        return 0
+    life.serve(here.root, store, main, idle=idle, ready=args.ready)
     return 0
 
 

@@ -101,15 +101,17 @@ def connect(path: str):  # type: ignore[no-untyped-def]
 
 
 def program() -> str:
-    """What runs here, and among which mounts: a daemon of another program, or one in another container that
-    shares our home, is of no use."""
+    """What runs here, among which mounts, and how nice: a daemon of another program, or one in another
+    container that shares our home, is of no use, and one of another niceness does not let others go first as
+    we were told to."""
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     top = os.stat("/")
     try:
         mounts = os.readlink("/proc/self/ns/mnt")
     except OSError:
         mounts = ""
-    return f"{sys.version} {sys.prefix} {package} {mounts} {top.st_dev} {top.st_ino}"
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    return f"{sys.version} {sys.prefix} {package} {mounts} {top.st_dev} {top.st_ino} {nice}"
 
 
 def request(argv: list[str], env: os._Environ[str], cwd: str) -> bytes:

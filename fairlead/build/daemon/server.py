@@ -112,7 +112,7 @@ class Server:
             while (job := self._next()) is not None:
                 self._do(job)
                 if not self._queue:
-                    self.state.tidy(lambda: bool(self._queue) or self._stopping)
+                    self._tidy(job)
         finally:
             with self._changed:
                 self._stopping = True
@@ -120,6 +120,15 @@ class Server:
             for job in self._queue:
                 job.say("renew")
                 job.close()
+
+    def _tidy(self, job: Job) -> None:
+        """What a command left to be done, in its environment: compilers are found by its PATH."""
+        before = dict(os.environb)
+        set_environment(job.env)
+        try:
+            self.state.tidy(lambda: bool(self._queue) or self._stopping)
+        finally:
+            set_environment(before)
 
     def _next(self) -> Job | None:
         """The next command; None at the end."""
@@ -306,7 +315,7 @@ def _in_place_of_ours(job: Job) -> Iterator[None]:
     environment, words, umask = dict(os.environb), sys.argv, os.umask(job.umask)
     try:
         os.chdir(job.cwd)
-        _set_environment(job.env)
+        set_environment(job.env)
         for number, fd in enumerate(job.fds):
             os.dup2(fd, number)
         job.close()
@@ -329,7 +338,7 @@ def _in_place_of_ours(job: Job) -> Iterator[None]:
             os.dup2(nothing, number)
         os.dup2(_log or nothing, 2)
         os.close(nothing)
-        _set_environment(environment)
+        set_environment(environment)
         sys.argv = words
         os.umask(umask)
         os.chdir("/")
@@ -347,12 +356,18 @@ def keep_log(path: Path) -> None:
     os.dup2(_log, 2)
 
 
-def _set_environment(env: dict[bytes, bytes]) -> None:
+def set_environment(env: dict[bytes, bytes]) -> None:
+    """Have these variables and no others, and forget what was made of those before."""
     for key in os.environb.keys() - env.keys():
         del os.environb[key]
     for key, value in env.items():
         if os.environb.get(key) != value:
             os.environb[key] = value
+    time.tzset()
+    if "tempfile" in sys.modules:
+        import tempfile
+
+        tempfile.tempdir = None
 
 
 class _Told(io.FileIO):
@@ -382,7 +397,12 @@ class _Code:
 
     def __init__(self, package: Path) -> None:
         kinds = (".py", ".bzl")
-        self._files = [str(path) for path in package.rglob("*") if path.suffix in kinds]
+        self._files = [
+            os.path.join(place, name)
+            for place, _, names in os.walk(package)
+            for name in names
+            if name.endswith(kinds)
+        ]
         self._seen = self._look()
 
     def _look(self) -> list[tuple[int, int, int]]:

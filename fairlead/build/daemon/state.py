@@ -10,22 +10,25 @@ import contextlib
 import gc
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from fairlead.build import machine, toolchain
 from fairlead.build.daemon import watcher
 from fairlead.build.daemon.files import OUT, Files
-from fairlead.build.daemon.graph import Graph
-from fairlead.build.daemon.rebuild import Rebuilder
 from fairlead.build.finished import Finished
 from fairlead.build.plan import Plan
 from fairlead.build.plans import Plans
-from fairlead.build.sandbox import Requested
 from fairlead.build.tree import DiskTree
 from fairlead.errors import FairleadError, UsageError
 from fairlead.store import Store, atomic
+
+if TYPE_CHECKING:  # a new daemon answers that nothing has changed without what builds
+    from fairlead.build.daemon.graph import Graph
+    from fairlead.build.daemon.rebuild import Rebuilder
+    from fairlead.build.sandbox import Requested
 
 _REQUESTS = 8
 """Requests (patterns from a folder) that are kept; the one that was not asked for longest goes first."""
@@ -129,6 +132,10 @@ class State:
     def _look_at_interpreters(self) -> None:
         """An interpreter that a toolchain names may be another one than at the last command: what was made by
         it is then to be looked up again. A script in its place may choose anew each time."""
+        if not self.requests and "fairlead.build.machine" not in sys.modules:
+            return  # nobody has asked for one
+        from fairlead.build import machine, toolchain
+
         asked = {chain.interpreter for r in self.requests.values() for chain in r.plan.toolchains.values()}
         asked.update(name for r in self.requests.values() for name in r.plan.programs)
         machine.look_again()
@@ -253,6 +260,8 @@ class State:
             return None
         graph = request.graphs.get(level)
         if graph is None:
+            from fairlead.build.daemon.graph import Graph
+
             graph = Graph(self.root, request.plan, files.age, len(files.changes))
             past = request.past.pop(level, None)
             if past is not None:
@@ -265,6 +274,8 @@ class State:
         self, tree: DiskTree, patterns: Sequence[str], level: Requested, graph: Graph, jobs: int
     ) -> Rebuilder:
         """What builds the graph of `patterns`."""
+        from fairlead.build.daemon.rebuild import Rebuilder
+
         name = f"{self.requests[tuple(patterns)].name} {level}"
         return Rebuilder(self.store, self.root, tree, graph, name, sandbox=level, jobs=jobs)
 
@@ -285,6 +296,8 @@ class State:
 
 def _program(request: str) -> object:
     """What a command name stands for, to be compared; None if that cannot be told from outside."""
+    from fairlead.build import machine
+
     if not request.startswith("python3"):
         return machine.program(request)
     path = shutil.which(request)
@@ -300,6 +313,8 @@ def _program(request: str) -> object:
 
 
 def _version(request: str) -> str:
+    from fairlead.build import machine
+
     try:
         return machine.version(request)
     except UsageError:
