@@ -20,11 +20,11 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from selection import figures, kinds, releases, rival
+from selection import figures, kinds, process, releases, rival
 from selection.catalogue import Foreign, chosen
 from selection.edit import Edit
 from selection.measure import Fairlead, Measure, line
@@ -62,6 +62,20 @@ def ask_oracle(place: Workplace, args: argparse.Namespace, until: float) -> None
     say(f"{place.project.name}: {args.count} edits are known to the oracle")
 
 
+def ahead(oracle: Oracle, edits: Iterable[Edit]) -> Iterator[Edit]:
+    """The edits, the oracle asked of the next one while the caller is at work on one: the trees are two."""
+    with ThreadPoolExecutor(1) as pool:
+        before: Edit | None = None
+        for edit in edits:
+            asked = pool.submit(oracle.truth, edit)
+            if before is not None:
+                yield before
+            asked.result()
+            before = edit
+        if before is not None:
+            yield before
+
+
 def measure(place: Workplace, args: argparse.Namespace, until: float) -> None:
     """Measure the edits that are not measured yet."""
     name = place.project.name
@@ -85,18 +99,12 @@ def measure(place: Workplace, args: argparse.Namespace, until: float) -> None:
             say(f"{name}: {difference.node}: fairlead {difference.said}, pytest {difference.oracle}")
         for label in sorted(measured.always):
             say(f"{name}: {label} fails in the clean tree, so it always runs")
-        for edit in drawn(place, args):
-            if len(done) >= args.count:
-                break
-            if edit.digest in done:
-                continue
+        new = (edit for edit in drawn(place, args) if edit.digest not in done)
+        for edit in ahead(oracle, itertools.islice(new, args.count - len(done))):
             if time.monotonic() > until:
                 say(f"{name}: stopped for the time after {len(done)} edits")
                 break
             found = measured.edit(edit)
-            if found is None:
-                say(f"{name}: {edit.kind}, {edit.title}: left out, the oracle does not end in time")
-                continue
             with kept.open("a") as stream:
                 stream.write(line(found) + "\n")
             done.add(edit.digest)
@@ -138,7 +146,10 @@ def main() -> int:
     parser.add_argument("--testmon", action="store_true", help="measure pytest-testmon in place of fairlead")
     parser.add_argument("--table", action="store_true", help="print the figures that are there")
     parser.add_argument(
-        "--fairlead", nargs="+", default=[sys.executable, "-m", "fairlead"], help="the command of fairlead"
+        "--fairlead",
+        nargs="+",
+        default=process.INSTALLED,
+        help="the command of fairlead; by default with a daemon, as the installed command is",
     )
     args = parser.parse_args()
     args.folder = args.folder.resolve()

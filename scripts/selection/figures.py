@@ -54,11 +54,27 @@ def table(edits: Sequence[Measured]) -> list[str]:
         lines.append(_row("bodies in source", bodies))
     late = [edit for edit in edits if edit.after_undo]
     lines.append(f"after undoing an edit something ran again: {len(late)} of {len(edits)} edits")
+    endless = sum(edit.endless for edit in edits)
+    if endless:
+        lines.append(f"with {endless} edits pytest does not end in time: missed if all passes under Fairlead")
+    lines.append(_seconds(edits))
     refused = [edit for edit in edits if edit.refused]
     if refused:
         lines.append(f"fairlead test refused {len(refused)} edits, counted as everything run again:")
         lines += [f"  {e.project}: {e.kind}, {e.title}: {e.refused[:200]}" for e in refused]
     return lines
+
+
+def _seconds(edits: Sequence[Measured]) -> str:
+    """Where the time of an edit goes: the middle and the sum of each part. The oracle's is that of its one
+    run, also where the answer was known."""
+    parts = {
+        "oracle": [edit.oracle_seconds for edit in edits],
+        "fairlead": [edit.seconds for edit in edits],
+        "undo": [edit.undo_seconds for edit in edits],
+    }
+    told = (f"{name} {median(many):.1f} s (all {sum(many):.0f} s)" for name, many in parts.items())
+    return f"an edit took in the median: {', '.join(told)}"
 
 
 def faults(edits: Iterable[Measured]) -> list[str]:

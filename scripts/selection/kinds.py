@@ -1,11 +1,23 @@
 """Drawing edits of a project: so many of each kind, by a seed.
 
 Two of five edits are of one function's body in the source; one of ten is of a test's body, one of ten
-historic; the other kinds take turns.
+historic; the other kinds take turns. A kind's edits are shuffled by a seed of its own, so that a new kind
+changes nothing about those that were drawn before it came.
+
+What has to be among them, and under which kind it is: a module that shadows another ("shadowing module"); a
+conftest.py, a pytest.ini, an __init__.py more ("add ..."); a data file less ("delete data"); a file more in
+a folder that somebody globs ("add to glob", "add to folder"); mode and link ("mode", "symlink", "link",
+"link target"); a method that overrides another ("override"); a default, a decorator, a constant, a docstring
+that `getsource` shows ("default", "decorator", "constant", "docstring"); a line above a function whose line
+a test prints ("line above"); another release of a distribution ("release"), a new plugin ("plugin"); a
+variable of the environment ("variable"); a file that only a child reads, or C code, or sqlite3 ("file of
+..."). `EVERY` has them all, with those of the source, the tests and the older release.
 """
 
 from __future__ import annotations
 
+import ast
+import difflib
 import random
 import zlib
 from collections.abc import Iterator, Mapping
@@ -15,6 +27,17 @@ from selection.edit import BODY, Content, Edit, File, Link
 from selection.mutation import Mutation, Source
 
 Files = Mapping[str, Content]
+
+EVERY = frozenset(
+    {
+        *BODY, "add __init__.py", "add conftest.py", "add data", "add pytest.ini", "add test file",
+        "add to folder", "add to glob", "comment", "constant", "data", "decorator", "default", "delete data",
+        "delete test file", "docstring", "file of C code", "file of a child", "file of sqlite3", "historic",
+        "historic hunk", "line above", "link", "link target", "mode", "override", "plugin", "release",
+        "shadowing module", "symlink", "test body", "variable",
+    }
+)  # fmt: skip
+"""All kinds. A project may allow fewer: one without classes has no method to override."""
 
 _FROM_ONE_FILE = 15
 """So many edits of a kind are tried at most: each is parsed, and files may be long."""
@@ -30,7 +53,7 @@ class Kinds:
         self.files = files
         self.folder = folder
         self.older = older
-        self.random = random.Random(seed)
+        self.seed = seed
         self.pools: dict[str, list[Edit]] = {kind: list(edits) for kind, edits in given.items()}
         for edit in (
             *self._python(),
@@ -41,20 +64,20 @@ class Kinds:
         ):
             self.pools.setdefault(edit.kind, []).append(edit)
         for kind in sorted(self.pools):
-            self.random.shuffle(self.pools[kind])
+            self._random(kind).shuffle(self.pools[kind])
 
     def draw(self) -> Iterator[Edit]:
         """All edits, each once: a body two times out of five, then a test's body or a historic change, then
         the next of the other kinds."""
         seen: set[str] = set()
-        rest = sorted(self.pools.keys() - {*BODY, "test body", "historic"})
-        self.random.shuffle(rest)
+        last = ("test body", "historic", "test body", "historic hunk")
+        rest = sorted(self.pools.keys() - {*BODY, *last}, key=lambda kind: self._random(kind).random())
         turns = [
             self._cycle(BODY),
             self._cycle(rest),
             self._cycle(BODY),
             self._cycle(rest),
-            self._cycle(("test body", "historic")),
+            self._cycle(last),
         ]
         while turns:
             for turn in list(turns):
@@ -64,6 +87,9 @@ class Kinds:
                 else:
                     seen.add(edit.digest)
                     yield edit
+
+    def _random(self, *about: str) -> random.Random:
+        return random.Random(repr((self.seed, *about)))
 
     def _cycle(self, kinds: tuple[str, ...] | list[str]) -> Iterator[Edit]:
         """One of each kind in turn, until all are used up."""
@@ -103,7 +129,7 @@ class Kinds:
                         kind = "test body"
                     elif kind not in ("comment", "line above"):
                         continue
-                for one in self.random.sample(many, min(len(many), _FROM_ONE_FILE)):
+                for one in self._random(path, kind).sample(many, min(len(many), _FROM_ONE_FILE)):
                     text = source.made(one)
                     if text is not None and text != content.data:
                         made = File(text, content.executable)
@@ -191,9 +217,39 @@ class Kinds:
                 or path in ("pyproject.toml", "setup.cfg", "tox.ini")
             ):
                 yield Edit("historic", f"{path} as it was", {path: content})
-        source = {path: content for path, content in self.older.items() if path.endswith(".py")}
-        if source:
-            yield Edit("historic", "all Python files as they were", source)
+            now = self.files.get(path)
+            if path.endswith(".py") and isinstance(content, File) and isinstance(now, File):
+                for line, text in _hunks(now.data, content.data):
+                    yield Edit(
+                        "historic hunk", f"{path}:{line} as it was", {path: File(text, now.executable)}
+                    )
+        python = {path for path in self.older if path.endswith(".py")}
+        tests = {path for path in self.older if self._is_test(path)}
+        everything = {
+            "all Python files": python,
+            "the source": python - tests,
+            "all tests": tests,
+            "all files": set(self.older),
+        }
+        for title, paths in everything.items():
+            some = {path: content for path, content in self.older.items() if path in paths}
+            if some:
+                yield Edit("historic", f"{title} as they were", some)
+
+
+def _hunks(now: bytes, then: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each change between two texts made alone in the newer one, with its first line, where that leaves
+    Python."""
+    new, old = now.splitlines(keepends=True), then.splitlines(keepends=True)
+    changes = difflib.SequenceMatcher(None, new, old, autojunk=False).get_opcodes()
+    for what, begin, end, first, last in changes:
+        if what != "equal":
+            text = b"".join((*new[:begin], *old[first:last], *new[end:]))
+            try:
+                ast.parse(text)
+            except (SyntaxError, ValueError):
+                continue
+            yield begin + 1, text
 
 
 def seed_of(name: str, seed: int) -> int:

@@ -42,7 +42,8 @@ class Measured:
     """What one edit showed (`whole_files` is 0 if nobody traced which files are opened). Shares are of the
     tests of the clean run. `missed` and `differ` are lists of (node, target, what Fairlead said, what the
     oracle says), of targets that were reused and that ran; `apart` are those where pytest on that file alone
-    says what Fairlead said."""
+    says what Fairlead said. `endless` is an edit with which pytest does not end in time: then all that is
+    compared is whether Fairlead says that something is wrong, or does not end either."""
 
     project: str
     kind: str
@@ -58,6 +59,12 @@ class Measured:
     refused: str = ""
     seconds: float = 0.0
     oracle_seconds: float = 0.0
+    undo_seconds: float = 0.0
+    endless: bool = False
+
+
+TOO_LONG = "did not end in time"
+"""What is said of a run that was stopped."""
 
 
 class Fairlead:
@@ -68,7 +75,7 @@ class Fairlead:
         self.root = root
         self.limit = limit
 
-    def test(self, variables: Mapping[str, str] | None = None) -> Run:
+    def test(self, variables: Mapping[str, str] | None = None, limit: float = 0) -> Run:
         with tempfile.TemporaryDirectory(prefix="edits-") as scratch:
             report = Path(scratch) / "report.xml"
             began = time.monotonic()
@@ -76,11 +83,11 @@ class Fairlead:
                 [*self.command, "test", "--json", "--junit", str(report)],
                 self.root,
                 {**os.environ, **(variables or {})},
-                self.limit,
+                limit or self.limit,
             )
             seconds = time.monotonic() - began
             if done.code is None:
-                return Run([], "did not end in time", seconds)
+                return Run([], TOO_LONG, seconds)
             if not report.exists():
                 try:
                     said = json.loads(done.out)
@@ -114,24 +121,27 @@ class Measure:
         self.always = {suite.label for suite in second.suites if not suite.reused}
         """Targets that run every time, since they fail in the clean tree."""
 
-    def edit(self, edit: Edit) -> Measured | None:
-        """None if the oracle does not end in time."""
+    def edit(self, edit: Edit) -> Measured:
+        """Apply it, test, take it back, test again."""
         truth = self.oracle.truth(edit)
-        if truth.outcomes is None:
-            return None
+        endless = truth.outcomes is None
+        limit = 60 + 2 * self.first.seconds if endless else 0
         with applied(edit, self.fairlead.root):
-            run = self.fairlead.test(edit.variables)
+            run = self.fairlead.test(edit.variables, limit)
         undone = self.fairlead.test()
         late = sum(len(s.outcomes) or 1 for s in undone.suites if not s.reused and s.label not in self.always)
         found: dict[str, list[list[str]]] = {"missed": [], "differ": [], "apart": []}
-        if not run.refused:
+        refused = "" if endless and run.refused == TOO_LONG else run.refused
+        if endless and not run.refused and all(suite.passed for suite in run.suites):
+            found["missed"].append(["", "", "passed", TOO_LONG])
+        if truth.outcomes is not None and not run.refused:
             for difference in outcomes.compare(run.suites, truth.outcomes, self.left_out):
                 row = [difference.node, difference.label, difference.said, difference.oracle]
                 found[self._class(edit, difference, truth.apart)].append(row)
         total = len(self.truth)
         bad = sum(
             outcome in outcomes.BAD and self.truth.get(node) not in outcomes.BAD
-            for node, outcome in truth.outcomes.items()
+            for node, outcome in (truth.outcomes or {}).items()
         )
         return Measured(
             self.place.project.name,
@@ -141,11 +151,13 @@ class Measure:
             1.0 if run.refused else round(self._again(run) / total, 4),
             round(weight(self.opened.again(edit), self.truth) / total, 4) if self.opened else 0.0,
             **found,
-            failures=bad,
+            failures=max(bad, endless),
             after_undo=late,
-            refused=run.refused,
+            refused=refused or undone.refused,
             seconds=round(run.seconds, 2),
             oracle_seconds=round(truth.seconds, 2),
+            undo_seconds=round(undone.seconds, 2),
+            endless=endless,
         )
 
     def _again(self, run: Run) -> int:

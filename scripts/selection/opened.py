@@ -49,7 +49,7 @@ class Opened:
             calls = "open,openat,stat,lstat,newfstatat,statx,access,faccessat,faccessat2,readlink,readlinkat"
             words = ["strace", "-f", "-qq", "-y", "--seccomp-bpf", "-s", "4096", "-o", str(log)]
             words += ["-e", f"trace={calls},execve,getdents64", "-e", "signal=none"]
-            words += [str(self.place.environment()), "-m", "pytest", "-q", "-p", "no:cacheprovider", path]
+            words += [*self.place.pytest(), "-q", "-p", "no:cacheprovider", path]
             process.call(words, self.place.plain, self.place.variables(Path(scratch)), 900)
             asked: set[str] = set()
             listed: set[str] = set()
@@ -70,7 +70,7 @@ class Opened:
         moved = {
             path.rpartition("/")[0]
             for path, content in edit.content.items()
-            if (content is None) == (self.place.for_oracle() / path).exists()
+            if (content is None) == (self.place.as_it_is() / path).exists()
         }
         new = {
             path for path in touched if path.endswith(".py") and path.rpartition("/")[2].startswith("test_")

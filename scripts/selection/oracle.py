@@ -1,5 +1,6 @@
 """The oracle: plain pytest over the whole project, in an environment with the same distributions. What it
-says of an edit is kept on disk by what was edited.
+says is kept on disk by what stood in the tree, so two edits that lead to one tree are asked once, and no
+answer of another tree is taken. Before each run the tree is compared with what it should be.
 
 Where a whole run says nothing of a file (the session broke, or a file could not be collected beside others),
 or says otherwise than Fairlead, pytest runs that file alone: a difference that goes away then is one between
@@ -9,6 +10,7 @@ a whole run and a run by file, which the figures count apart.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import random
 import shutil
@@ -24,7 +26,7 @@ from selection.edit import Edit, applied
 from selection.workplace import Workplace
 
 CLEAN = Edit("clean", "nothing")
-_SESSION_BROKEN = (2, 3, 4)
+_SESSION_BROKEN = (1, 2, 3, 4)
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,20 @@ class Oracle:
         self.place = place
         self.kept = place.folder / "oracle"
         self.kept.mkdir(parents=True, exist_ok=True)
+        self.digests = {path: _digest(content) for path, content in place.content().items()}
+
+    def key(self, edit: Edit) -> str:
+        """What the answer depends on: all of the tree with the edit in it, variables and distributions."""
+        tree = self.digests | {path: _digest(content) for path, content in edit.content.items()}
+        there = sorted((path, found) for path, found in tree.items() if found)
+        return _digest((there, sorted(edit.variables.items()), sorted(edit.pins.items())))[:24]
 
     @contextmanager
     def _scratch(self) -> Iterator[Path]:
         """A folder for one run; one run at a time for each project, over all processes."""
         with (self.place.folder / "oracle.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            self.place.restore()
             with tempfile.TemporaryDirectory(prefix="oracle-", dir=self.place.folder) as scratch:
                 yield Path(scratch)
 
@@ -57,10 +67,9 @@ class Oracle:
         self, edit: Edit, scratch: Path, paths: Sequence[str], seconds: float
     ) -> tuple[dict[str, str] | None, int | None]:
         """One run in the tree as it is: outcomes (None without a report) and exit code."""
-        interpreter = self.place.environment(edit.pins)
         report = scratch / "report.xml"
         report.unlink(missing_ok=True)
-        words = [str(interpreter), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        words = [*self.place.pytest(edit.pins), "-q", "-p", "no:cacheprovider"]
         words += ["--continue-on-collection-errors", f"--junit-xml={report}"]
         done = process.call([*words, *paths], self.place.plain, self.place.variables(scratch), seconds)
         if done.code is None:
@@ -72,7 +81,7 @@ class Oracle:
         kept = self.kept / "files.json"
         if not kept.exists():
             with self._scratch() as scratch:
-                words = [str(self.place.environment()), "-m", "pytest", "-p", "no:cacheprovider"]
+                words = [*self.place.pytest(), "-p", "no:cacheprovider"]
                 words += ["--collect-only", "-qq", "--continue-on-collection-errors"]
                 done = process.call(words, self.place.plain, self.place.variables(scratch))
             found = [line.partition("::")[0].rpartition(": ")[0] or line.partition("::")[0]
@@ -84,8 +93,8 @@ class Oracle:
 
     def truth(self, edit: Edit, seconds: float = 0) -> Truth:
         """What pytest says of the edit; it may take `seconds`, by default three times what the clean run took
-        and 20 s."""
-        kept = self.kept / f"{edit.digest}.json"
+        and 20 s. That it takes longer is an answer too: many a mutated loop has no end."""
+        kept = self.kept / f"{self.key(edit)}.json"
         if kept.exists():
             return _read(kept)
         limit = seconds or 3 * self.clean().seconds + 20
@@ -96,7 +105,7 @@ class Oracle:
                 began = time.monotonic()
                 found, code = self._pytest(edit, scratch, (), limit)
                 made = Truth(found, time.monotonic() - began)
-                if code in _SESSION_BROKEN and not found:
+                if code in _SESSION_BROKEN and not found:  # 1: before pytest itself had begun
                     made = self._apart(edit, scratch, limit)
             _keep(kept, made)
         return made
@@ -119,7 +128,7 @@ class Oracle:
 
     def alone(self, edit: Edit, path: str) -> dict[str, str]:
         """What pytest says of one file alone; {} if it says nothing."""
-        kept = self.kept / f"{edit.digest}-{path.replace('/', '.')}.json"
+        kept = self.kept / f"{self.key(edit)}-{path.replace('/', '.')}.json"
         if not kept.exists():
             with self._scratch() as scratch, applied(edit, self.place.for_oracle()):
                 there = (self.place.plain / path).exists()
@@ -147,6 +156,11 @@ class Oracle:
             kept.write_text(json.dumps(sorted(found)))
         nodes: list[str] = json.loads(kept.read_text())
         return nodes
+
+
+def _digest(content: object) -> str:
+    """A digest of what stands at a path, "" for nothing."""
+    return "" if content is None else hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def _read(path: Path) -> Truth:

@@ -67,11 +67,17 @@ _TESTS = {
         "def test_link():\n    assert (HERE / 'link.txt').read_text() == 'one\\n'\n",
     ),
     "source": (
-        "import inspect\n\nimport planted_module\n",
+        "import inspect\nimport traceback\n\nimport planted_module\n",
         "def test_docstring():\n"
         "    assert 'What it was' in inspect.getsource(planted_module.shown)\n\n\n"
         "def test_line():\n"
-        "    assert planted_module.shown.__code__.co_firstlineno == 4\n",
+        "    assert planted_module.shown.__code__.co_firstlineno == 4\n\n\n"
+        "def test_printed_line(capsys):\n"
+        "    try:\n"
+        "        planted_module.broken()\n"
+        "    except ValueError as error:\n"
+        "        print(traceback.extract_tb(error.__traceback__)[-1].lineno)\n"
+        "    assert capsys.readouterr().out == '10\\n'\n",
     ),
     "variable": (
         "import os\n",
@@ -79,6 +85,7 @@ _TESTS = {
     ),
 }
 _MODULE = '"""A module whose text is looked at."""\n\n\ndef shown():\n    """What it was."""\n    return 1\n'
+_MODULE += "\n\ndef broken():\n    raise ValueError\n"
 
 
 def _rows(name: str) -> bytes:
@@ -112,8 +119,8 @@ def files(folder: str) -> dict[str, Content]:
 
 
 def edits(folder: str) -> list[Edit]:
-    """One edit for each planted input, all of which make exactly one planted test fail, but for the last: a
-    variable that nobody declared reaches no test."""
+    """One edit for each planted input. Each makes exactly one planted test fail, but for the line above,
+    which two look at, and the last: a variable that nobody declared reaches no test."""
     data = f"{folder}/planted/planted_data"
     module = f"{folder}/planted/planted_module.py"
 

@@ -67,3 +67,7 @@ def must(words: Sequence[str], folder: Path, env: Mapping[str, str] | None = Non
 def python(*words: str) -> list[str]:
     """A command of the Python that runs this."""
     return [sys.executable, *words]
+
+
+INSTALLED = python("-c", "from fairlead.cli import console; console()")
+"""What the installed command does: a daemon answers where it can."""

@@ -1,6 +1,7 @@
 """Edits of a lock: another release of one distribution, or one more plugin of pytest.
 
-Only for locks that `fairlead init --lock` made: a lock of another tool's is that tool's to change.
+A lock of another tool's is that tool's to change: there the edit adds a lock of the name that `fairlead init
+--lock` gives its own, which goes before the other.
 """
 
 from __future__ import annotations
@@ -19,8 +20,6 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.M)
 
 def edits(place: Workplace, seed: int, count: int = 4) -> dict[str, list[Edit]]:
     """Edits by kind, kept on disk, since an index has to be asked."""
-    if not place.lock:
-        return {}
     kept = place.folder / f"releases-{seed}.json"
     if not kept.exists():
         made: list[tuple[str, str, str, str, str]] = []

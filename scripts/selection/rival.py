@@ -33,7 +33,7 @@ class Testmon:
         self.place = place
         self.oracle = oracle
         pins = {name: version for name, version in place.installed.items() if name != "pytest"}
-        self.interpreter = place.environment(pins, VERSIONS)
+        self.command = place.pytest(pins, VERSIONS)
         self.saved = place.folder / "testmon"
         self.saved.mkdir(exist_ok=True)
         self.clean, why = self._run(process_seconds=1800)
@@ -52,7 +52,7 @@ class Testmon:
     def _run(self, process_seconds: float) -> tuple[dict[str, str], str]:
         with tempfile.TemporaryDirectory(prefix="testmon-", dir=self.place.folder) as scratch:
             report = Path(scratch) / "report.xml"
-            words = [str(self.interpreter), "-m", "pytest", "-q", "--testmon", f"--junit-xml={report}"]
+            words = [*self.command, "-q", "--testmon", f"--junit-xml={report}"]
             done = process.call(
                 [*words, "--continue-on-collection-errors"],
                 self.place.plain,

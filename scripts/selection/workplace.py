@@ -1,11 +1,16 @@
-"""A project's folder: the archives of two releases, the tree for Fairlead, the tree for the oracle, and
-Python environments by what is installed in them. Everything in it is made once and found again.
+"""A project's folder: the archives of two releases, the tree as it is, the tree for Fairlead, the tree for
+the oracle, and Python environments by what is installed in them. Everything in it is made once and found
+again.
+
+Nothing ever runs in the tree as it is, and nobody edits it. The two others are made from it, and what a
+stopped run left behind in the oracle's is found by comparing them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import sys
@@ -21,6 +26,7 @@ from selection.edit import Content, File, look, put
 from selection.process import Failed, call, must, python
 
 GENERATED = "requirements.tests.lock"
+_MADE = {"__pycache__", "fairlead-out", ".fairlead", ".pytest_cache", ".hypothesis", ".git", ".coverage"}
 
 
 class Workplace:
@@ -34,6 +40,7 @@ class Workplace:
         self.folder = base / f"python{sys.version_info[0]}.{sys.version_info[1]}" / project.name
         self.fairlead = fairlead
         self.plant = plant
+        self.clean = self.folder / "clean" / project.name
         self.ours = self.folder / "ours" / project.name
         self.plain = self.folder / "plain" / project.name
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -125,25 +132,45 @@ class Workplace:
         found: dict[str, str] = json.loads((self.folder / "installed.json").read_text())
         return found
 
-    def for_fairlead(self) -> Path:
-        """A new tree for Fairlead, without any verdict."""
+    def as_it_is(self) -> Path:
+        """The tree that the others are copies of, made once. It has what `init` wrote, so that both sides
+        are equal."""
         assert self.said
-        self.tree(self.ours)
-        self._configure(self.ours)
-        if self.lock:
-            (self.ours / GENERATED).write_text(self.lock)
-        return self.ours
-
-    def for_oracle(self) -> Path:
-        """The tree for the oracle, made once. It has what `init` wrote, so that both are equal."""
-        if not self.plain.is_dir():
-            making = self.folder / "plain" / "making"
+        if not self.clean.is_dir():
+            making = self.folder / "clean" / "making"
             self.tree(making)
             self._configure(making)
             if self.lock:
                 (making / GENERATED).write_text(self.lock)
+            making.rename(self.clean)
+        return self.clean
+
+    def for_fairlead(self) -> Path:
+        """A new tree for Fairlead, without any verdict."""
+        shutil.rmtree(self.ours, ignore_errors=True)
+        shutil.copytree(self.as_it_is(), self.ours, symlinks=True)
+        return self.ours
+
+    def for_oracle(self) -> Path:
+        """The tree for the oracle, made once."""
+        if not self.plain.is_dir():
+            making = self.folder / "plain" / "making"
+            shutil.rmtree(making, ignore_errors=True)
+            shutil.copytree(self.as_it_is(), making, symlinks=True)
             making.rename(self.plain)
         return self.plain
+
+    def restore(self) -> list[str]:
+        """Make the oracle's tree what it was; the paths where it was not. A run that was killed leaves its
+        edit behind, and a test what it wrote."""
+        wanted, found = self.content(), content_of(self.for_oracle())
+        wrong = [path for path in sorted(wanted.keys() | found.keys()) if wanted.get(path) != found.get(path)]
+        for path in wrong:
+            put(self.plain / path, wanted.get(path))
+        for folder in {above for path in wrong for above in Path(path).parents if above.parts}:
+            if not (self.clean / folder).exists():
+                shutil.rmtree(self.plain / folder, ignore_errors=True)
+        return wrong
 
     def environment(self, pins: Mapping[str, str] | None = None, more: tuple[str, ...] = ()) -> Path:
         """The Python of an environment with the distributions of the clean one, but for `pins` (normalised
@@ -165,6 +192,12 @@ class Workplace:
             (venv / "complete").write_text("\n".join([*wanted, *more]))
         return interpreter
 
+    def pytest(self, pins: Mapping[str, str] | None = None, more: tuple[str, ...] = ()) -> list[str]:
+        """The command of pytest in such an environment. Not `python -m pytest`: that looks for modules in
+        the working folder before all others, and a file there could stand in for one of pytest's own."""
+        interpreter = self.environment(pins, more)
+        return [str(interpreter), str(interpreter.with_name("pytest"))]
+
     def variables(self, scratch: Path) -> dict[str, str]:
         """The environment of a run of the oracle, with a home of its own below `scratch`."""
         home, temporary = scratch / "home", scratch / "tmp"
@@ -173,19 +206,12 @@ class Workplace:
         return {**ENVIRONMENT, "HOME": str(home), "TMPDIR": str(temporary)}
 
     def content(self) -> dict[str, Content]:
-        """All files of the clean tree, by path, but for those that tools made."""
-        root = self.for_oracle()
-        found: dict[str, Content] = {}
-        for path in sorted(root.rglob("*")):
-            name = path.relative_to(root).as_posix()
-            parts = set(path.relative_to(root).parts)
-            if parts & {"__pycache__", "fairlead-out", ".fairlead", ".pytest_cache", ".hypothesis", ".git"}:
-                continue
-            if path.suffix in (".so", ".pyc") or any(part.endswith(".egg-info") for part in parts):
-                continue
-            if path.is_symlink() or path.is_file():
-                found[name] = look(path)
-        return found
+        """All files of the tree as it is, by path, but for those that tools made."""
+        return dict(self._content)
+
+    @cached_property
+    def _content(self) -> dict[str, Content]:
+        return content_of(self.as_it_is())
 
     def historic(self) -> dict[str, Content]:
         """The files that the older release has otherwise, as they were in it; None where it has none."""
@@ -201,6 +227,19 @@ class Workplace:
         for made in ("fairlead.toml", ".buckconfig", GENERATED):
             found.pop(made, None)
         return found
+
+
+def content_of(root: Path) -> dict[str, Content]:
+    """All files below a folder, by path, but for those that tools made."""
+    found: dict[str, Content] = {}
+    for folder, folders, files in os.walk(root):
+        folders[:] = [n for n in folders if n not in _MADE and not n.endswith(".egg-info")]
+        linked = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        for name in (*files, *linked):
+            if not name.endswith((".so", ".pyc")) and name not in _MADE:
+                path = Path(folder, name)
+                found[path.relative_to(root).as_posix()] = look(path)
+    return dict(sorted(found.items()))
 
 
 def _installed(root: Path) -> dict[str, str]:

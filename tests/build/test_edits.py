@@ -21,9 +21,9 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from selection import kinds, outcomes, planted, process  # noqa: E402
 from selection.catalogue import Foreign  # noqa: E402
 from selection.edit import BODY, Content, Edit, File, Link, applied, look, put  # noqa: E402
-from selection.measure import Fairlead, Measure  # noqa: E402
+from selection.measure import TOO_LONG, Fairlead, Measure, Run  # noqa: E402
 from selection.mutation import Source, bodies, declarations  # noqa: E402
-from selection.oracle import Oracle  # noqa: E402
+from selection.oracle import CLEAN, Oracle  # noqa: E402
 from selection.outcomes import Suite  # noqa: E402
 from selection.workplace import GENERATED, Workplace  # noqa: E402
 
@@ -143,15 +143,18 @@ def test_list():
 OLDER = {"src/harbour/crew.py": FILES["src/harbour/crew.py"].replace("else 1", "else 0")}
 
 
-DRAWN = (*BODY, "release", "plugin", "default", "decorator", "constant", "override", "test body")
-"""Kinds of which one is drawn, beside the planted ones."""
+KNOWN = planted.edits("tests")
+DRAWN = sorted(kinds.EVERY - {edit.kind for edit in KNOWN} - {"shadowing module"})
+"""Kinds of which one is drawn. Of the others all that is known to matter is tried."""
+FOR_ALL = {"add conftest.py", "add pytest.ini", "add __init__.py", "historic", "plugin", "release"}
+"""Kinds that may concern every test, so that beside them nothing else would be seen."""
 
 
 class Place(Workplace):
     """The project above in place of an archive, its distributions from wheels made on the spot."""
 
     def __init__(self, base: Path, wheels: Path, lines: Mapping[str, str]) -> None:
-        command = process.python("-m", "fairlead")
+        command = process.INSTALLED
         super().__init__(Foreign("harbour", "1.2", "1.1"), base, command)
         self.wheels = wheels
         self.lines = lines
@@ -207,6 +210,14 @@ class Place(Workplace):
             put(script, File(text.encode(), True))
         return script
 
+    def pytest(self, pins: Mapping[str, str] | None = None, more: tuple[str, ...] = ()) -> list[str]:
+        script = self.folder / "scripts" / "pytest.py"
+        if not script.exists():
+            put(
+                script, File(b"import sys\ndel sys.path[0]\nimport pytest\nsys.exit(pytest.console_main())\n")
+            )
+        return [str(self.environment(pins, more)), str(script)]
+
 
 def together(edits: list[Edit]) -> list[Edit]:
     """The same changes in fewer edits: those of different files at once. Each is seen by tests of its own."""
@@ -258,32 +269,80 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     return Place(tmp_path / "places", seen, lines)
 
 
-@pytest.mark.timeout(900)  # some forty seconds of both processors, more on a busy machine
+@pytest.mark.timeout(900)  # half a minute of both processors, more on a busy machine
 @pytest.mark.slow
 def test_no_edit_is_missed_and_nothing_runs_once_it_is_undone(place: Place) -> None:
     oracle = Oracle(place)
     fairlead = Fairlead(place.fairlead, place.for_fairlead(), 120)
     try:
         measure = Measure(place, oracle, None, fairlead)
-        assert (measure.unlike, measure.always, measure.first.nodes) == ([], set(), 21)
-        made = kinds.Kinds(place.given(), "tests", place.historic(), place.releases(), 7)
+        assert (measure.unlike, measure.always, measure.first.nodes) == ([], set(), 22)
+        made = kinds.Kinds(place.given(), "tests", place.historic(), place.releases(), 2)
         shadows = [edit for edit in place.always_tried() if edit.kind == "shadowing module"]
         data = [edit for edit in place.always_tried() if edit not in shadows]
-        inputs = [*shadows, *together([*planted.edits("tests"), *data])]
-        edits = [*inputs, *(made.pools[kind][-1] for kind in DRAWN)]
+        drawn = {kind: made.pools[kind][-1] for kind in DRAWN}
+        planted_edits = together([*KNOWN, *data])
+        edits = [
+            *planted_edits,
+            *shadows,
+            *together([edit for kind, edit in drawn.items() if kind not in FOR_ALL]),
+            *(drawn[kind] for kind in sorted(FOR_ALL)),
+        ]
         with ThreadPoolExecutor(1) as ahead:  # the oracle's runs beside Fairlead's
             asked = ahead.map(oracle.truth, edits)
-            found = [measure.edit(edit) for edit in edits]
+            measured = [measure.edit(edit) for edit in edits]
             assert len(list(asked)) == len(edits)
-        measured = [one for one in found if one is not None]
     finally:
         fairlead.stop()
     tried = {kind for one in measured for kind in one.kind.split(" + ")}
-    assert {"release", "plugin", "symlink", "file of sqlite3", "add data", *DRAWN} <= tried, sorted(tried)
-    assert [one.failures for one in measured if " + " in one.kind] == [12, 3]
+    assert tried >= kinds.EVERY, sorted(kinds.EVERY - tried)
+    assert [one.failures for one in measured[: len(planted_edits)]] == [12, 4]
     for one in measured:
         assert (one.missed, one.differ, one.apart, one.after_undo, one.refused) == ([], [], [], 0, ""), one
     assert sum(one.failures > 0 for one in measured) > 8
+
+
+class Unread(Place):
+    """The same without `fairlead init`, for what concerns the oracle alone."""
+
+    def as_it_is(self) -> Path:
+        if not self.clean.is_dir():
+            self.tree(self.clean)
+        return self.clean
+
+
+@pytest.mark.timeout(300)
+def test_the_oracle_answers_of_the_tree_that_is_meant(place: Place) -> None:
+    oracle = Oracle(Unread(place.folder, place.wheels, place.lines))
+    clean = oracle.clean().outcomes
+    assert clean is not None and len(clean) == 22 and set(clean.values()) == {"passed"}
+    plain = oracle.place.for_oracle()
+    put(plain / "tests/test_crew.py", File(b"assert False\n"))  # as a run leaves it that was killed
+    put(plain / "src/harbour/more/__init__.py", File(b""))
+    put(plain / "src/harbour/tides.txt", None)
+    shadow = {"string.py": File(b"raise RuntimeError\n")}  # of pytest's own, where no test looks for modules
+    assert oracle.truth(Edit("shadowing module", "", shadow)).outcomes == clean
+    assert oracle.place.restore() == []
+    assert not (plain / "src/harbour/more").exists()
+    now = File(FILES["tests/test_crew.py"].encode())
+    assert oracle.key(Edit("data", "", {"tests/test_crew.py": now, "none": None})) == oracle.key(CLEAN)
+    loops = File(FILES["tests/test_crew.py"].replace("import pytest", "while True: pass").encode())
+    endless = Edit("test body", "", {"tests/test_crew.py": loops})
+    assert oracle.truth(endless, seconds=3).outcomes is None
+
+    class Says(Fairlead):
+        """A Fairlead of which is known what it says."""
+
+        def test(self, variables: Mapping[str, str] | None = None, limit: float = 0) -> Run:
+            return said
+
+    passes = {"tests.test_crew::test_hands": "passed"}
+    said = Run([Suite("//:tests/test_crew", True, True, passes)], "", 1.0)
+    measure = Measure(oracle.place, oracle, None, Says([], plain, 1))
+    measured = measure.edit(endless)
+    assert measured.endless and len(measured.missed) == 1
+    said = Run([], TOO_LONG, 60.0)
+    assert measure.edit(endless).missed == []
 
 
 def test_an_edit_is_taken_back_exactly(tmp_path: Path) -> None:
