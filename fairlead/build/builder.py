@@ -31,6 +31,10 @@ from fairlead.build.stage import Environment
 from fairlead.build.tree import Tree
 from fairlead.errors import FairleadError, MachineryError, UsageError, did_you_mean
 from fairlead.store import Record, Store, atomic, lock
+from fairlead.store.blobs import BlobLost
+
+_REWINDS = 5
+"""How often a call begins again at most because the store has lost something."""
 
 
 @dataclass(frozen=True)
@@ -115,22 +119,42 @@ class Builder:
         records = self.target_keys()
         shown = [self.plan.targets[label] for label in labels]
         wanted = {path for target in shown for path in (*target.default_outputs, *target.other_outputs)}
+        outputs = {label: tuple(self.plan.targets[label].default_outputs) for label in labels}
+        placed = sorted({made for path in wanted if (made := self._made_by(path)) is not None})
+        if self.root is None:
+            placed = []
+
+        def step() -> None:
+            self._make(self._closure(wanted), work, keep_going=False)
+            for made in placed:
+                materialise(self.root or Path(), made, work.made[made], self.store)
+
         with self._turn():
             work = Work()
-            self._make(self._closure(wanted), work, keep_going=False)
-            outputs = {}
-            placed: list[str] = []
-            for label in labels:
-                paths = self.plan.targets[label].default_outputs
-                outputs[label] = tuple(paths)
-                paths += self.plan.targets[label].other_outputs
-                for made in {made for path in paths if (made := self._made_by(path)) is not None}:
-                    if self.root is not None:
-                        materialise(self.root, made, work.made[made], self.store)
-                        placed.append(made)
+            self._rewinding(work, step)
             self._remember(labels, records)
         seconds = time.monotonic() - started
         return BuildReport(outputs, work.ran, work.cached, seconds, tuple(placed))
+
+    def _rewinding(self, work: Work, step: Callable[[], None]) -> None:
+        """Do `step`. If a blob turns out to be lost meanwhile, forget what was made and do it again: the next
+        look-up finds the blob gone too, so that its producer runs. Not for ever: something removes them."""
+        for left in reversed(range(_REWINDS)):
+            try:
+                return step()
+            except BlobLost as error:
+                if not left:
+                    raise
+                self.on_event(Event("note", f"{error.what}: what made it runs again"))
+                self._forget(work)
+        return None
+
+    def _forget(self, work: Work) -> None:
+        """Believe nothing of what was made or looked up."""
+        work.made.clear()
+        work.failed.clear()
+        work.cached = 0
+        self.sources.forget()
 
     # -- actions
 

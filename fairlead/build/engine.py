@@ -119,7 +119,7 @@ class Engine(Builder):
             todo = []
             tests = self.tests(labels)
             self.on_event(Event("expect", "tests", count=len(tests)))
-            self._give(tests, work)
+            self._rewinding(work, lambda: self._give(tests, work))
             self._prepare_coverage(tests)
             for label in tests:
                 key = self.store.put_record(records[label])
@@ -129,8 +129,15 @@ class Engine(Builder):
                 else:
                     results[label] = found
                     self._tell("test", label, found)
+
+            def step() -> None:
+                left = [label for label in todo if label not in results]
+                if not work.made:  # something was lost: what is given may be made anew
+                    self._give(left, work)
+                self._test(left, {label: records[label].key for label in left}, work, results)
+
             if todo:
-                self._test(todo, {label: records[label].key for label in todo}, work, results)
+                self._rewinding(work, step)
             self._remember(results, records)
         ordered = [results[label] for label in sorted(results)]
         return TestReport(ordered, work.ran, work.cached, time.monotonic() - started)
@@ -174,9 +181,9 @@ class Engine(Builder):
             keys = asked if viewed else itertools.chain(keys, asked)
         for key in keys:
             known = self.verdicts.get(label, key, enforced=self._least(), interpreters=found)
-            if known is not None and (
-                label not in self._measured or self._measured[label].recall(label, key)
-            ):
+            if known is None or (known.cases and not self.store.blobs.has(known.cases)):
+                continue
+            if label not in self._measured or self._measured[label].recall(label, key):
                 return known
         return None
 

@@ -48,6 +48,11 @@ class Sources:
                 self._files[path] = File(digest, self._put(path, digest), mode == EXECUTABLE)
             return self._files[path]
 
+    def forget(self) -> None:
+        """Look again whether the store has them: it has lost something."""
+        with self._lock:
+            self._files.clear()
+
     def _put(self, path: str, digest: str) -> int:
         """Make sure that the source's bytes are in the store; their number."""
         known = self._blobs.path(digest)

@@ -203,7 +203,8 @@ def write_junit(path: Path, results: list[TestResult], store: Store) -> None:
     suites = []
     for result in results:
         report = store.blobs.get(result.cases) if result.cases and store.blobs.has(result.cases) else b""
-        suites.append(junit.Suite(result, report, store.blobs.get(result.log)))
+        log = store.blobs.get(result.log) if store.blobs.has(result.log) else b""
+        suites.append(junit.Suite(result, report, log))
     try:
         atomic.write(path, junit.document(suites))
     except OSError as error:

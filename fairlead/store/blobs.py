@@ -24,6 +24,10 @@ EPOCH = 315532800
 somebody wrote to since shows at one look."""
 
 
+class BlobLost(MachineryError):
+    """A blob that somebody counted on is not here."""
+
+
 class Blobs:
     """A folder of blobs. Used by the build store, by logs and by the server's attachments."""
 
@@ -105,16 +109,20 @@ class Blobs:
         return False
 
     def get(self, name: str) -> bytes:
-        """The bytes; `MachineryError` if the blob is not here."""
+        """The bytes; `BlobLost` if the blob is not here."""
         with self.open(name) as file:
             return file.read()
 
     def open(self, name: str) -> BinaryIO:
-        """The blob as an open file; `MachineryError` if it is not here."""
+        """The blob as an open file; `BlobLost` if it is not here."""
         try:
             return self.path(name).open("rb")
         except FileNotFoundError:
-            raise MachineryError(f"blob {name} is not in the store", where=str(self.root)) from None
+            raise BlobLost(
+                f"blob {name} is not in the store",
+                where=str(self.root),
+                remedy="run it again: what made the blob runs again then",
+            ) from None
 
     def place(self, name: str, target: Path, *, executable: bool = False) -> None:
         """Copy the blob to `target` (parents made, an old file replaced), mode 0555 or 0444."""

@@ -23,7 +23,7 @@ from fairlead.build.manifest import Folder, Manifest
 from fairlead.build.materialise import materialise, placed
 from fairlead.build.plan import Action
 from fairlead.build.tree import DiskTree
-from fairlead.errors import MachineryError, UsageError
+from fairlead.errors import UsageError
 from fairlead.store import Record, Store
 
 _AT_ONCE = 50  # outputs, targets or actions between two looks whether somebody waits
@@ -49,15 +49,8 @@ class Rebuilder(Builder):
         before, graph.done = graph.done, None
         with self._turn():
             work = Work(made=graph.made)
-            try:
-                moved = self._update(work)
-            except MachineryError:
-                if len(graph.dirty) == len(self.plan.actions):
-                    raise
-                # Perhaps a blob has gone since it was looked up. Then nothing of what is kept is believed.
-                graph.reset()
-                work.ran = 0
-                moved = self._update(work)
+            moved: list[str] = []
+            self._rewinding(work, lambda: moved.extend(self._update(work)))
             changed = set(graph.changed)
             fresh = self._remember_changes(labels)
         outputs = before.outputs if before is not None else self._outputs(labels)
@@ -65,6 +58,11 @@ class Rebuilder(Builder):
         self._keep(changed, moved, fresh)
         seconds = time.monotonic() - started
         return BuildReport(outputs, work.ran, work.cached, seconds, tuple(graph.shown_outputs))
+
+    def _forget(self, work: Work) -> None:
+        super()._forget(work)
+        self.graph.reset()
+        work.ran = 0
 
     def _update(self, work: Work) -> list[str]:
         """Make what is dirty and place what is not in its place, which is returned."""
