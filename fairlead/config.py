@@ -41,6 +41,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("build.requires", [], "More requirements for `fairlead init --lock`, besides the declared ones."),
     Setting("build.groups", [], "Groups and extras that tests need; empty means those that are found."),
     Setting("build.join", [], "Test files that are one target: paths, folders or patterns, a group a text."),
+    Setting("build.env", [], "Variables that inferred tests see, such as MODE=quick; part of their keys."),
     Setting("build.version", "", "The version of an inferred project, where no file says it."),
     Setting("build.jobs", 0, "Actions and tests that run at once; 0 means one for each processor."),
     Setting("build.daemon", "auto", "Whether a process stays between commands: auto, on or off."),

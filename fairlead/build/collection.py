@@ -190,7 +190,7 @@ def start(
     done = sandbox.run(
         Command(
             argv=[python, f"{extra}/collect_pytest.py", json.dumps(asked)],
-            env={**ENVIRONMENT, "HOME": tmp, "TMPDIR": tmp, "PYTHONHASHSEED": seed},
+            env={**ENVIRONMENT, "HOME": tmp, "TMPDIR": tmp, **project.env, "PYTHONHASHSEED": seed},
             cwd=place,
             stdout=out / "log",
             root_binds=binds if inside else [],

@@ -23,7 +23,7 @@ from fairlead.build.tree import Tree
 from fairlead.store import Record, Store, digest
 
 _KEPT = "collection"
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,7 @@ def prove(
                 "folder": project.folder,
                 "metadata": texts,
                 "search": list(search),
+                "variables": dict(project.env),
             },
         ).key
         known = _kept(store, key)

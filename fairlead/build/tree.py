@@ -183,6 +183,20 @@ class LinkedTree(ABC):
         return self._target(f"{found[0]}/{name}" if found[0] else name)
 
 
+def _is_repository(folder: str) -> bool:
+    """Whether another git repository begins at a folder. As for git, a file `.git` that leads to no folder
+    makes none: an archive may hold the files of a submodule with such a file left over."""
+    inner = os.path.join(folder, ".git")
+    if not os.path.isfile(inner):
+        return os.path.lexists(inner)
+    try:
+        with open(inner, "rb") as stream:
+            name, _, leads = stream.read(8192).partition(b":")
+    except OSError:
+        return True
+    return name != b"gitdir" or os.path.isdir(os.path.join(os.fsencode(folder), leads.strip()))
+
+
 class DiskTree(LinkedTree):
     """The files below a folder, as they are now. `results`, if given, keeps the SHA-256 of files by their
     state on disk, so that a file that nobody touched is not read again."""
@@ -245,7 +259,7 @@ class DiskTree(LinkedTree):
         if entry.is_symlink():
             return LINK
         if entry.is_dir(follow_symlinks=False):
-            return REPOSITORY if os.path.lexists(os.path.join(entry.path, ".git")) else FOLDER
+            return REPOSITORY if _is_repository(entry.path) else FOLDER
         try:
             state = entry.stat(follow_symlinks=False)
         except FileNotFoundError:  # removed since it was listed

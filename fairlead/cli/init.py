@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from fairlead.errors import UsageError
 
 if TYPE_CHECKING:
     from fairlead.build.infer import Repository
+    from fairlead.build.infer.finding import Finding
     from fairlead.cli.proving import Proof
 
 _TEXT = """\
@@ -135,7 +137,7 @@ def _create(path: Path, text: str) -> None:
 
 def _show(root: Path, found: Repository, proof: Proof | None, written: list[str], seconds: float) -> None:
     """What was found, what is asked for, what was written."""
-    findings = [*found.findings, *(proof.findings if proof else ())]
+    findings = _findings(found, proof)
     width = max((len(f.subject) for f in findings), default=0)
     for finding in findings:
         mark = terminal.style(f"{finding.sure:<8}", _COLOURS[finding.sure])
@@ -163,6 +165,27 @@ def _show(root: Path, found: Repository, proof: Proof | None, written: list[str]
     terminal.say(f"{wrote}  ({terminal.seconds(seconds)})")
 
 
+def _findings(found: Repository, proof: Proof | None) -> list[Finding]:
+    """What the repository says, what its proof says, and what this machine has."""
+    from fairlead.build.infer import pythons
+
+    made = [*found.findings, *(proof.findings if proof else ())]
+    if found.targets.tests and not found.settings.interpreter:
+        other = pythons.proposed(found.projects, sys.version_info[:2], _is_interpreter)
+        made += [other] if other else []
+    return made
+
+
+def _is_interpreter(name: str) -> bool:
+    """Whether a command is an interpreter here: a name on the PATH may be one that asks for another."""
+    from fairlead.build import toolchain
+
+    try:
+        return toolchain.interpreter(name).minor == name.removeprefix("python")
+    except UsageError:
+        return False
+
+
 def _show_tests(found: Repository, proof: Proof | None) -> None:
     """The test targets, the doubtful ones first."""
     states = proving.states(found, proof)
@@ -185,7 +208,7 @@ def _document(
     states = {state.label: state for state in proving.states(found, proof)}
     return {
         "schema": "fairlead.init/1",
-        "findings": [f.to_json() for f in (*found.findings, *(proof.findings if proof else ()))],
+        "findings": [f.to_json() for f in _findings(found, proof)],
         "libraries": [f"//:{library.name}" for library in found.targets.libraries],
         "tests": [
             {

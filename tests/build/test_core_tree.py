@@ -134,6 +134,15 @@ def test_no_link_and_no_include_leads_to_what_is_never_part_of_a_project(root: P
         BuckConfig.load(DiskTree(write(root, {".buckconfig": "<file:.git/config>\n"})))
 
 
+def test_a_folder_with_a_leftover_of_a_submodule_is_no_repository(root: Path) -> None:
+    """An archive may hold a submodule's files with a file `.git` that leads nowhere: git adds such files."""
+    write(root, {"sub/.git": "gitdir: ../.git/modules/sub\n", "sub/a.txt": "a"})
+    for tree in both(root):
+        assert tree.kind("sub/a.txt") == "file" and tree.kind("sub/.git") is None
+    (root / ".git/modules/sub").mkdir(parents=True)
+    assert DiskTree(root).kind("sub/a.txt") is None
+
+
 def test_nested_repositories_are_opaque(root: Path) -> None:
     write(
         root,

@@ -190,3 +190,23 @@ def test_a_version_that_only_a_tag_says(clone: Clone) -> None:
     clone.git("tag", "hello-v2.5rc1")
     assert "known    version" in clone.run("init", "--static")[0]
     assert 'version = "2.5rc1"' in clone.read("fairlead.toml")
+
+
+def test_a_declared_variable_reaches_the_tests_and_is_part_of_what_they_depend_on(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODE", "of this person")
+    clone.write(
+        "tests/test_hello.py",
+        "import os\ndef test_mode():\n    assert os.environ.get('MODE') in ('quick $(date)', 'other')\n",
+    )
+    clone.run("init", "--lock", "--static")
+    said = clone.read("fairlead.toml")
+    assert "fail" in clone.run("test", "//...", code=1)[0]
+    clone.write("fairlead.toml", said + 'env = ["MODE=quick $(date)"]\n')
+    assert "1 of 1 passed, 1 ran" in clone.run("test", "//...")[0]
+    assert "no test ran" in clone.run("test", "//...")[0]
+    clone.write("fairlead.toml", said + 'env = ["MODE=other"]\n')
+    assert "1 of 1 passed, 1 ran" in clone.run("test", "//...")[0]
+    clone.write("fairlead.toml", said + 'env = ["MODE"]\n')
+    assert "NAME=value" in clone.run("test", "//...", code=2)[1]

@@ -66,6 +66,8 @@ def _tests(number: int, project: Project, tests: Sequence[Test], described: list
     modules = set.intersection(*whole) if whole else set()
     data = set.intersection(*(set(test.resources) for test in tests))
     srcs, resources = f"_MODULES_{number}", f"_DATA_{number}"
+    variables = {name: value.replace("$(", "\\$(") for name, value in project.env.items()}
+    own = {"env": variables} if variables else {}
     parts = [f"{srcs} = {_value(sorted(modules))}\n", f"{resources} = {_value(sorted(data))}\n"]
     for test in tests:
         if test.whole:
@@ -86,6 +88,7 @@ def _tests(number: int, project: Project, tests: Sequence[Test], described: list
                 args=[f"--import-mode={test.import_mode}"],
                 allow_empty=True,
                 recorded=True,
+                **own,
             )
         )
     return parts

@@ -44,7 +44,8 @@ class Project:
     """One project of the repository. Paths are relative to the repository: `folder` is its own, `roots` are
     the folders from which its modules are imported, `packages` the folders and single files that it packs.
     `setup` is its setup.cfg and the literals of its setup.py, `computed` what setup.py computes.
-    `name` and `version` are those of the distribution, "" if not known."""
+    `name` and `version` are those of the distribution, "" if not known. `env` are variables that its tests
+    see besides those of every test."""
 
     folder: str
     name: str = ""
@@ -56,6 +57,7 @@ class Project:
     setup: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     computed: frozenset[str] = frozenset()
     findings: list[Finding] = field(default_factory=list)
+    env: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, path: str) -> str:
         """The path in the repository of what the project calls `path`."""
@@ -161,7 +163,7 @@ def _setup(tree: Tree, path: str) -> dict[str, dict[str, str]]:
 
 
 def _project(tree: Tree, files: tuple[str, ...], folder: str, settings: Settings) -> Project:
-    made = Project(folder)
+    made = Project(folder, env=dict(settings.env))
     if tree.kind(made.at("pyproject.toml")) == "file":
         made.pyproject = toml(tree, made.at("pyproject.toml"))
     if tree.kind(made.at("setup.cfg")) == "file":

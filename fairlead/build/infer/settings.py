@@ -7,6 +7,7 @@ on another machine. `fairlead.config` knows the same names, and refuses those th
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from fairlead.build.tree import Tree
 from fairlead.errors import UsageError
 
 OWN, SHARED = "fairlead.toml", "pyproject.toml"
+_VARIABLE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([^\0]*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`source` is the file, "" if there is none. Lists are empty and texts "" if nothing is said."""
+    """`source` is the file, "" if there is none. Lists are empty and texts "" if nothing is said. `env` are
+    variables of tests with their values."""
 
     source: str = ""
     infer: bool = False
@@ -31,6 +34,7 @@ class Settings:
     join: tuple[str, ...] = ()
     version: str = ""
     interpreter: str = ""
+    env: tuple[tuple[str, str], ...] = ()
 
 
 def read(tree: Tree) -> Settings:
@@ -74,7 +78,7 @@ def texts(value: object) -> tuple[str, ...]:
 def _settings(found: Mapping[str, object], source: str) -> Settings:
     build = table(found, "build") or {}
     kinds: dict[str, type] = {"infer": bool, "lock": str, "version": str, "interpreter": str}
-    kinds |= dict.fromkeys(("data", "packages", "requires", "groups", "join"), list)
+    kinds |= dict.fromkeys(("data", "packages", "requires", "groups", "join", "env"), list)
     for name, kind in kinds.items():
         value = build.get(name)
         if value is not None and (
@@ -94,4 +98,12 @@ def _settings(found: Mapping[str, object], source: str) -> Settings:
         texts(build.get("join")),
         text(build.get("version")),
         text(build.get("interpreter")),
+        tuple(_variable(item, source) for item in texts(build.get("env"))),
     )
+
+
+def _variable(item: str, source: str) -> tuple[str, str]:
+    found = _VARIABLE.fullmatch(item)
+    if found is None:
+        raise UsageError(f"build.env has {item!r}", where=source, remedy='write a variable as "NAME=value"')
+    return found[1], found[2]
