@@ -37,6 +37,11 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("build.lock", "", "The lock that inferred tests run with; empty means the one that is found."),
     Setting("build.data", [], "Files and folders that every inferred test gets, besides those found."),
+    Setting(
+        "build.ignore",
+        [],
+        "Paths and patterns that inference and its tests leave out, as in .gitignore.",
+    ),
     Setting("build.packages", [], "The packages of an inferred project, as paths; empty means those found."),
     Setting("build.requires", [], "More requirements for `fairlead init --lock`, besides the declared ones."),
     Setting("build.groups", [], "Groups and extras that tests need; empty means those that are found."),

@@ -156,7 +156,7 @@ class Engine(Builder):
             self._make(self._closure(spec.inputs), work, keep_going=False)
             environments = self._toolchains(spec.toolchains)
             whole = self.recorded.snapshot if spec.recorded and isinstance(self.tree, DiskTree) else None
-            self.sources.prepare(set(spec.sources if whole is None else whole.files))
+            self.sources.prepare(set(spec.sources) if whole is None else set())
         with tempfile.TemporaryDirectory(prefix="fairlead-debug-") as folder:
             return testing.debug(
                 spec,

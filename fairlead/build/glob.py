@@ -36,12 +36,13 @@ def compile_glob(pattern: Any) -> re.Pattern[str]:
                 raise DialectError(
                     f"in the pattern {pattern!r}, ** stands beside other letters", remedy="write a/**/b"
                 )
-            made += ("" if part[0] not in "*?[" else r"(?!\.)") + _name(part) + ("" if last else "/")
+            made += ("" if part[0] not in "*?[" else r"(?!\.)") + one_name(part) + ("" if last else "/")
         _KNOWN[pattern] = re.compile(made)
     return _KNOWN[pattern]
 
 
-def _name(part: str) -> str:
+def one_name(part: str) -> str:
+    """The regular expression of a pattern that stays in one name."""
     made, at = "", 0
     while at < len(part):
         letter = part[at]

@@ -88,6 +88,7 @@ class RecordedTests:
     @functools.cached_property
     def snapshot(self) -> Snapshot:
         """The files of the project, as the tests of this call see them."""
+        assert isinstance(self._tree, DiskTree)
         return Snapshot.take(self._tree, self._store.blobs)
 
     def view(self, labels: Collection[str]) -> Path | None:

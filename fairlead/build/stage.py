@@ -20,14 +20,19 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fairlead.build import manifest, roots, sandbox
 from fairlead.build.manifest import File, Manifest
 from fairlead.build.plan import GEN
 from fairlead.build.record.asked import Asked
 from fairlead.build.sandbox import MIB, Bind, Command, Enforced, logfile
+from fairlead.build.tree import EXECUTABLE
 from fairlead.errors import MachineryError, UsageError, WorkFailed
 from fairlead.store import Blobs, atomic
+
+if TYPE_CHECKING:
+    from fairlead.build.snapshot import Snapshot
 
 PROJECT = "/project"
 _LOG = 4 * MIB  # of a longer log the beginning and the end are kept, on disk too while it grows
@@ -103,6 +108,19 @@ class Stage:
         if not link:
             inner = [target] if isinstance(content, File) else [target / name for name in content.entries]
             self._copies.update((file, _signature(file)) for file in inner if not file.is_symlink())
+
+    def spread(self, whole: Snapshot) -> None:
+        """Put all of a project there, as copies that may be written to."""
+        try:
+            for path in sorted(whole.folders - {""}):
+                (self.project / path).mkdir(exist_ok=True)
+            for path, (mode, _) in whole.files.items():
+                whole.place(path, self.project / path)
+                (self.project / path).chmod(0o755 if mode == EXECUTABLE else 0o644)
+            for path, target in whole.links.items():
+                (self.project / path).symlink_to(target)
+        except OSError as error:
+            raise manifest.unplaced(error, "copy the project to", self.project) from error
 
     def run(
         self,

@@ -239,10 +239,10 @@ def debug(
     """
     stage = Stage(scratch / "debug", store.blobs, "none", (), environments)
     try:
-        for path in spec.sources if whole is None else whole.files:
+        if whole is not None:
+            stage.spread(whole)
+        for path in spec.sources if whole is None else ():
             stage.add(path, sources.file(path))
-        for path, target in ({} if whole is None else whole.links).items():
-            (stage.project / path).symlink_to(target)
         for path, content in inputs.items():
             stage.add(path, content)
         return stage.foreground([*spec.argv, *extra], spec.env, terminal=terminal)

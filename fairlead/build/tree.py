@@ -6,8 +6,9 @@ git's object store has the same plan and the same keys as the same files on disk
 To be equal, both sides follow git's rules: a mode is 100644 or 100755 by the owner's x bit; a nested
 repository is opaque, and what `NEVER` names is not there; a symbolic link is followed, but never out of the
 tree (its bytes and mode are those of the file it points to; a link to a folder is not gone through by
-listings). Names that are not UTF-8 are not seen. A tree is a snapshot: it remembers what it read, so make a
-new one for each command.
+listings). A name that is not UTF-8 is a text with surrogates in it, as Python has it (PEP 383), so two names
+are never one; no listing gives it, for no label can hold it. A tree is a snapshot: it remembers what it read,
+so make a new one for each command.
 """
 
 from __future__ import annotations
@@ -47,7 +48,11 @@ class Tree(Protocol):
         """What is there, links followed; None if nothing that can be a source."""
 
     def list(self, path: str) -> tuple[str, ...]:
-        """The names in a folder, sorted; none if it is no folder or reached through a link."""
+        """The names in a folder, sorted; none if it is no folder or reached through a link. Those that are
+        not UTF-8 are left out."""
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """`list` with the names that are not UTF-8."""
 
     def read(self, path: str) -> bytes:
         """A file's bytes; `UsageError` if there is none."""
@@ -133,6 +138,9 @@ class LinkedTree(ABC):
         return "folder" if found[1] == FOLDER else "file"
 
     def list(self, path: str) -> tuple[str, ...]:
+        return tuple(name for name in self.names(path) if name.isascii() or _is_utf8(name))
+
+    def names(self, path: str) -> tuple[str, ...]:
         found = self._resolve(path)
         if found is None or found[0] != path or found[1] != FOLDER:
             return ()
@@ -149,6 +157,18 @@ class LinkedTree(ABC):
         if found is None or found[1] == FOLDER:
             raise UsageError(f"there is no file {path}", where=path)
         return found[0]
+
+    def digests_at(self, reals: Iterable[str]) -> dict[str, str]:
+        """The SHA-256 of files by their real paths, also of those in nested repositories."""
+        return {real: self._digest(real) for real in reals}
+
+    def target_at(self, real: str) -> str:
+        """Where the symbolic link at a real path leads."""
+        return self._target(real)
+
+    def read_at(self, real: str) -> bytes:
+        """The bytes of the file at a real path."""
+        return self._read(real)
 
     def real(self, path: str) -> str:
         """Where the file lies that stands at `path`, links followed; `UsageError` if there is none."""
@@ -245,8 +265,7 @@ class DiskTree(LinkedTree):
         try:
             with os.scandir(self.root / folder) as entries:
                 for entry in entries:
-                    if _is_utf8(entry.name):
-                        found[entry.name] = self._mode(entry, folder)
+                    found[entry.name] = self._mode(entry, folder)
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
@@ -282,6 +301,30 @@ class DiskTree(LinkedTree):
             ) from None
         self._reads[path] = digest.of_bytes(data)
         return data
+
+    def state(self, real: str) -> os.stat_result:
+        """What the system said of the file at a real path when its folder was looked at."""
+        if real not in self._states:
+            try:
+                self._states[real] = os.lstat(self.root / real)
+            except OSError as error:
+                raise MachineryError(
+                    f"cannot look at the file: {error.strerror}", where=str(self.root / real)
+                ) from None
+        return self._states[real]
+
+    def look_again(self, real: str) -> None:
+        """Take a file's state as it is now, after a change of our own that is none of its bytes."""
+        self._states.pop(real, None)
+        self.state(real)
+
+    def digests_at(self, reals: Iterable[str]) -> dict[str, str]:
+        wanted = list(reals)
+        self._digests.update(self._look([real for real in wanted if real not in self._digests]))
+        return {real: self._digests[real] for real in wanted}
+
+    def size(self, path: str) -> int:
+        return self.state(self._file(path)).st_size
 
     def _digest(self, real: str) -> str:
         return self._look([real])[real]
@@ -325,8 +368,6 @@ class GitTree(LinkedTree):
         self._bytes: dict[str, bytes] = {}
         self._folders: dict[str, dict[str, str]] = {"": {}}
         for entry in repo.entries(treeish, recursive=True):
-            if not _is_utf8(entry.path):
-                continue
             folder, _, name = entry.path.rpartition("/")
             self._add_folder(folder)[name] = entry.mode
             self._oids[entry.path] = entry.oid
@@ -375,6 +416,9 @@ class GitTree(LinkedTree):
             for real in unknown[oid]:
                 self._digests[real] = sha256
         return {path: self._digests[real] for path, real in reals.items()}
+
+    def digests_at(self, reals: Iterable[str]) -> dict[str, str]:
+        return self.digests(reals)
 
     def digest(self, path: str) -> str:
         return self.digests([path])[path]

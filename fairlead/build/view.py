@@ -5,14 +5,15 @@ asked for is noted. The copy is shared by all tests of a call and none can chang
 of its own, which is thrown away (`Bind(overlay=True)`).
 
 Only what differs from the snapshot before is written. Files are copies with one time and the modes that git
-knows; hard links to the store's blobs would show its own read-only modes. Python's bytecode stands beside the
+knows; hard links to the store's blobs would show its own read-only modes. Large ones are hard links to the
+project's own files, which tests cannot change either: they keep their times. (Binds would take a mount a file
+and run, and could not be renamed or removed by a test.) Python's bytecode stands beside the
 sources, as it does in any work tree, with the source's hash inside, so that a source that a test rewrites is
 compiled again. It is derived from the sources, and no part of what a test depends on.
 """
 
 from __future__ import annotations
 
-import hashlib
 import marshal
 import os
 import subprocess
@@ -23,12 +24,11 @@ from fairlead.build.manifest import EPOCH
 from fairlead.build.snapshot import Snapshot
 from fairlead.build.stage import PROJECT, Environment
 from fairlead.build.tree import EXECUTABLE
-from fairlead.errors import MachineryError
 from fairlead.store import Blobs, atomic
 
 OUTPUTS = "fairlead-out"
 _CACHE = "__pycache__"
-_VERSION = 2
+_VERSION = 3
 """Of what is made of a snapshot: a copy by another version is made anew."""
 
 _COMPILE = 600.0
@@ -60,13 +60,18 @@ class View:
                 (self.files / OUTPUTS).mkdir(parents=True)
                 before = {}
             self._index.unlink(missing_ok=True)
-            self._remove([path for path in before if now.get(path) != before[path]], now)
-            new = [path for path in sorted(now) if before.get(path) != now[path]]
-            for path in new:
+            other = [path for path in before.keys() | now.keys() if before.get(path) != now.get(path)]
+            shared = {path for path in other if self._is_shared(path, before, snapshot)}
+            self._remove([path for path in other if path in before and path not in shared], now)
+            for path in sorted(path for path in other if path in now and path not in shared):
                 self._place(path, now[path], snapshot)
         except OSError as error:
             raise atomic.failed(error, "write", self.files) from error
-        atomic.write(self._index, marshal.dumps((_VERSION, now)))
+        atomic.write(self._index, marshal.dumps((_VERSION, _state(snapshot))))
+
+    def _is_shared(self, path: str, before: Container[str], snapshot: Snapshot) -> bool:
+        """Whether what is here is the project's own large file, whatever has become of it."""
+        return path in before and snapshot.is_large(path) and snapshot.is_shared(path, self.files / path)
 
     def compile(self, snapshot: Snapshot, environment: Environment) -> None:
         """Byte-compile the packages with an environment's interpreter, as far as they compile. Other folders
@@ -130,22 +135,15 @@ class View:
         elif mode == "link":
             at.symlink_to(what)
         else:
-            data = snapshot.read(path)
-            if hashlib.sha256(data).hexdigest() != what:
-                raise MachineryError(
-                    f"the store's copy of {path} is damaged",
-                    where=str(self._blobs.path(what)),
-                    remedy="remove that file and run it again",
-                )
-            with at.open("xb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fchmod(stream.fileno(), 0o755 if mode == EXECUTABLE else 0o644)
+            snapshot.place(path, at, share=True)
+            if snapshot.is_large(path):
+                return
+            at.chmod(0o755 if mode == EXECUTABLE else 0o644)
             os.utime(at, (EPOCH, EPOCH))
 
 
 def _state(snapshot: Snapshot) -> dict[str, tuple[str, str]]:
-    """Path -> what stands there: a file's mode and digest, a link's target, a folder."""
+    """Path -> what stands there: a file's mode and digest or state, a link's target, a folder."""
     state = {path: ("folder", "") for path in snapshot.folders if path}
     state.update((path, ("link", target)) for path, target in snapshot.links.items())
     state.update(snapshot.files)

@@ -46,6 +46,7 @@ class Finder:
 
     def find(self, result: TestResult) -> list[Undeclared]:
         """Those of a test that failed, likeliest cause first; none if its run was not recorded."""
+        from fairlead.build.leftout import LeftOut
         from fairlead.build.record.layout import Layout
         from fairlead.build.record.missing import missing, remedy
         from fairlead.build.record.runs import Runs
@@ -57,11 +58,12 @@ class Finder:
         found = missing(run, log, Layout.of(self.plan, result.label), self.tree)
         rule = self.plan.targets[result.label].rule
         inferred = self._inferred(result.label)
+        left = LeftOut.of(self.tree) if inferred else LeftOut()
         return [
             Undeclared(
                 item.path,
                 item.how,
-                f'add data = ["{item.path}"] below [build] in {inferred}'
+                left.why(item.path) or f'add data = ["{item.path}"] below [build] in {inferred}'
                 if inferred
                 else remedy(item, self._owner(item), result.label, rule),
             )
@@ -110,7 +112,7 @@ def show(found: list[Undeclared]) -> None:
     """What a person is told below a failed test's log."""
     inputs = [item for item in found if item.how != "setting"]
     if inputs:
-        terminal.say("  It asked in vain for what the project has, and no target gives to it:")
+        terminal.say("  It asked in vain for what the project has, and it does not get:")
     for item in inputs[:_MOST]:
         terminal.say(f"    {item.path} ({item.how}): {item.remedy}")
     if len(inputs) > _MOST:

@@ -35,7 +35,9 @@ class FileDigests:
         `now` is the clock in nanoseconds, taken before the files' states were.
         """
         found: dict[str, str] = {}
-        for path, value in self._results.get_many(NAMESPACE, files).items():
+        paths = {_key(path): path for path in files}
+        for key, value in self._results.get_many(NAMESPACE, paths).items():
+            path = paths[key]
             state, _, name = value.decode("ascii", "replace").rpartition(" ")
             if state == _state(files[path]) and _settled(files[path], now) and digest.is_digest(name):
                 found[path] = name
@@ -51,9 +53,20 @@ class FileDigests:
                 found[path] = digest.of_stream(file)
                 after = os.fstat(file.fileno())
             if _state(before) == _state(after) and _settled(after, now):
-                rows[path] = f"{_state(after)} {found[path]}".encode()
+                rows[_key(path)] = f"{_state(after)} {found[path]}".encode()
         self._results.put_many(NAMESPACE, rows)
         return found
+
+
+def _key(path: str) -> str:
+    """The path; one that is no UTF-8 as its bytes, which no absolute path looks like."""
+    if path.isascii():
+        return path
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "bytes " + os.fsencode(path).hex()
+    return path
 
 
 def _state(seen: os.stat_result) -> str:

@@ -35,6 +35,7 @@ class Settings:
     version: str = ""
     interpreter: str = ""
     env: tuple[tuple[str, str], ...] = ()
+    ignore: tuple[str, ...] = ()
 
 
 def read(tree: Tree) -> Settings:
@@ -78,7 +79,7 @@ def texts(value: object) -> tuple[str, ...]:
 def _settings(found: Mapping[str, object], source: str) -> Settings:
     build = table(found, "build") or {}
     kinds: dict[str, type] = {"infer": bool, "lock": str, "version": str, "interpreter": str}
-    kinds |= dict.fromkeys(("data", "packages", "requires", "groups", "join", "env"), list)
+    kinds |= dict.fromkeys(("data", "packages", "requires", "groups", "join", "env", "ignore"), list)
     for name, kind in kinds.items():
         value = build.get(name)
         if value is not None and (
@@ -99,6 +100,7 @@ def _settings(found: Mapping[str, object], source: str) -> Settings:
         text(build.get("version")),
         text(build.get("interpreter")),
         tuple(_variable(item, source) for item in texts(build.get("env"))),
+        texts(build.get("ignore")),
     )
 
 

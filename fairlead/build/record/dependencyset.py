@@ -164,7 +164,7 @@ class Answers:
         if self.kind(path) != "folder":
             return self.kind(path)
         names: dict[str, str] = {}
-        for name in self.tree.list(path):
+        for name in self.tree.names(path):
             if name not in NEVER:
                 inner = f"{path}/{name}" if path else name
                 names[name] = "link" if self.tree.link(inner) is not None else str(self.kind(inner))
