@@ -1,8 +1,6 @@
-"""`python -m fairlead` is the same program as the `fairlead` command."""
+"""`python -m fairlead` is the `fairlead` command in a process of its own: no daemon answers it."""
 
-import sys
-
-from fairlead.cli import main
+from fairlead.cli import console
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    console(daemon=False)

@@ -5,19 +5,32 @@ from __future__ import annotations
 import os
 import sys
 
-from fairlead.errors import USAGE, FairleadError, did_you_mean
+TYPE_CHECKING = False  # that of `typing` would cost its import before Ctrl-C is ours to answer
+if TYPE_CHECKING:
+    from fairlead.errors import FairleadError
 
-_INTERRUPTED = 130
 
+def console(*, daemon: bool = True) -> None:
+    """The `fairlead` console script: what a daemon can do goes to that, if there may be one, the rest is done
+    here."""
+    from fairlead.cli import interrupt  # first, and nothing is imported above: see there
 
-def console() -> None:
-    """The `fairlead` console script: what a daemon can do goes to that, the rest is done here."""
-    _have_streams()
-    argv = sys.argv[1:]
+    interrupt.watch()
     code: int | None = None
-    if argv and argv[0] in ("build", "test", "targets", "affected", "query", "why"):
-        code = _by_daemon(argv)
-    sys.exit(main(argv) if code is None else code)
+    try:
+        _have_streams()
+        argv = sys.argv[1:]
+        interrupt.begin()
+        if daemon and argv and argv[0] in ("build", "test", "targets", "affected", "query", "why"):
+            code = _by_daemon(argv)
+        code = main(argv) if code is None else code
+        interrupt.end()
+    except BaseException as error:
+        if not (isinstance(error, KeyboardInterrupt) or interrupt.seen()):
+            raise
+        interrupt.end()
+        code = interrupt.tell()
+    sys.exit(code)
 
 
 def _have_streams() -> None:
@@ -33,24 +46,21 @@ def _have_streams() -> None:
 
 def _by_daemon(argv: list[str]) -> int | None:
     """The exit code of a command that a daemon has done; None if it is still to be done."""
-    try:
-        from fairlead.build.daemon import client
+    from fairlead.build.daemon import client
 
-        if not client.wanted(argv, os.environ):
-            return None
+    if not client.wanted(argv, os.environ):
+        return None
+    code = client.call(argv)
+    if code is None and client.wanted(argv, os.environ) and _begin():
         code = client.call(argv)
-        if code is None and client.wanted(argv, os.environ) and _begin():
-            code = client.call(argv)
-        return code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
+    return code
 
 
 def _begin() -> bool:
     """Start the daemon of the project that we stand in, if it wants one; whether it listens. What is wrong
     with the project is for the command itself to say."""
     from fairlead.build.daemon import start
+    from fairlead.errors import FairleadError
 
     try:
         here = os.getcwd()
@@ -92,12 +102,15 @@ def _run(argv: list[str]) -> int:
         if len(argv) > 1 and argv[0] == "help":
             return _run([argv[1], "--help"])
         print(_help(everything="--all" in argv))
-        return 0 if argv else USAGE
+        return 0 if argv else 2
     if argv[0] in ("-V", "--version"):
         from fairlead import __version__
 
         print(f"fairlead {__version__}")
         return 0
+    from fairlead.cli import interrupt
+    from fairlead.errors import FairleadError
+
     # What follows `run X` belongs to the program that is run.
     as_json = "--json" in (argv[:2] if argv[0] == "run" else argv)
     if not as_json and any(name.startswith("FAIRLEAD_") for name in os.environ):
@@ -105,15 +118,18 @@ def _run(argv: list[str]) -> int:
     try:
         return _dispatch(argv)
     except FairleadError as error:
+        if interrupt.seen():  # as a program that was ended, or a module that could not be imported
+            return interrupt.tell()
         _report(error, as_json)
         return error.exit
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return _INTERRUPTED
+        return interrupt.tell()
     except BrokenPipeError:
         _print_no_more()
         return 1
     except Exception as error:
+        if interrupt.seen():
+            return interrupt.tell()
         import errno
         import traceback
 
@@ -131,6 +147,7 @@ def _run(argv: list[str]) -> int:
 
 def _dispatch(argv: list[str]) -> int:
     from fairlead.cli import verbs
+    from fairlead.errors import USAGE, FairleadError, did_you_mean
 
     verb = verbs.find(argv[0])
     if verb is None:
