@@ -165,7 +165,7 @@ def load(start: Path | None = None, env: Mapping[str, str] = os.environ) -> Conf
 
 _PREFIX = "FAIRLEAD_"
 # Variables that are no settings: folders of a person, and what Fairlead's own parts tell each other.
-_OTHERS = ("CONFIG_DIR", "STATE_DIR", "CRASH_AT", "PUSH", "SOCKET", "ENTERED")
+_OTHERS = ("CONFIG_DIR", "STATE_DIR", "CRASH_AT", "PUSH", "SOCKET", "ENTERED", "ROOTS")
 
 
 def unheeded(env: Mapping[str, str] = os.environ) -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fairlead.build import roots
 from fairlead.build.record.asked import Asked
 from fairlead.build.stage import Environment
 from fairlead.errors import MachineryError
@@ -90,7 +91,8 @@ def _read(folder: Path) -> Installed:
         inside = site.relative_to(folder)
         for entry in sorted(site.iterdir()):
             if entry.suffix == ".pth":
-                common.append(f"pth {entry.name} {digest.of_file(entry)}")
+                own = entry.name == roots.NAME  # what it says is ours, and no part of what is installed
+                common.append(f"pth {entry.name} {digest.EMPTY if own else digest.of_file(entry)}")
             if entry.suffix != ".dist-info":
                 common.append(f"name {entry.name}")
                 continue

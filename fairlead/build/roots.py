@@ -3,7 +3,8 @@ editable installation has one.
 
 A PYTHONPATH is lost as soon as a program is started with an environment of its own. Python looks into the
 .pth files of its site-packages in any case. Each environment is installed with an empty one, over which a
-run's own is mounted; where nothing can be mounted, run_pytest.py sets PYTHONPATH.
+run's own is mounted. Where nothing can be mounted, the file, which belongs to all runs, asks a variable for
+them: the process's own or that of an ancestor. Without /proc a program that lacks it loses the project.
 
 The folders stand behind the standard library, as those of an editable installation do, but before
 site-packages: what an installation would have replaced, such as the attrs that pytest's plugins need while
@@ -16,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fairlead.build.sandbox import Bind
+from fairlead.store import atomic
 
 NAME = "fairlead.pth"
 
@@ -35,3 +37,37 @@ def text(site: str, folders: Iterable[str]) -> str:
         f"import sys; [sys.path.insert(sys.path.index({site!a}) if {site!a} in sys.path"
         f" else len(sys.path), p) for p in {list(folders)!a} if p not in sys.path]\n"
     )
+
+
+VARIABLE = "FAIRLEAD_ROOTS"
+"""Where nothing can be mounted, what a run's first process is given: the folders, between colons."""
+
+_ASKING = f"""
+import os, sys
+def found():
+    said, pid = os.environ.get({VARIABLE!r}), os.getppid()
+    try:
+        while said is None and pid > 1:
+            with open(f"/proc/{{pid}}/environ", "rb") as file:
+                for row in file.read().split(b"\\0"):
+                    if row.startswith({VARIABLE!r}.encode() + b"="):
+                        said = os.fsdecode(row.partition(b"=")[2])
+            with open(f"/proc/{{pid}}/stat", "rb") as file:
+                pid = int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError):
+        pass
+    return (said or "").split(os.pathsep)
+for path in found():
+    if path and path not in sys.path:
+        sys.path.insert(sys.path.index(site) if site in sys.path else len(sys.path), path)
+"""
+
+
+def asking(environment: Path) -> None:
+    """Have the Pythons of an environment ask for the folders of the run that they belong to: the program
+    itself, or whichever of its ancestors was given them. Outside of such a run there are none. OSError if the
+    file cannot be written."""
+    at = next(environment.glob(f"lib/python*/site-packages/{NAME}"))
+    line = f"import sys; exec({_ASKING!r}, {{'site': {str(at.parent)!a}}})\n"
+    if at.read_bytes() != line.encode():
+        atomic.write(at, line.encode(), mode=0o644)

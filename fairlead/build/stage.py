@@ -158,6 +158,7 @@ class Stage:
                 **ENVIRONMENT,
                 "HOME": tmp,
                 "TMPDIR": tmp,
+                **self._asked_roots(),
                 **{name: self._resolved(value) for name, value in env.items()},
             },
             cwd=PROJECT if inside else str(self.project),
@@ -199,6 +200,18 @@ class Stage:
             except OSError as error:
                 raise manifest.unplaced(error, "write", at) from error
 
+    def _asked_roots(self) -> Mapping[str, str]:
+        """The same where nothing can be mounted."""
+        if not self.search or self.enforced == "namespace":
+            return {}
+        try:
+            for environment in self.environments.values():
+                roots.asking(environment.folder)
+        except OSError:  # another user's: run_pytest.py sets a PYTHONPATH then
+            return {}
+        folders = (posixpath.normpath(str(self.project / folder)) for folder in self.search)
+        return {roots.VARIABLE: os.pathsep.join(folders)}
+
     def _at_their_places(self) -> tuple[list[Bind], list[str]]:
         """What the program may see where it keeps its own path, and the masks of that."""
         free = [self.root / "tmp", *(self.project / path for path in self._writable)]
@@ -220,12 +233,13 @@ class Stage:
         """
         tmp = str(self.root / "tmp")
         declared = {name: self._resolved(value) for name, value in env.items()}
+        own = {"HOME": tmp, "TMPDIR": tmp, **self._asked_roots()}
         # A handler that does nothing: an ignored signal would be ignored by the program too.
         before = signal.signal(signal.SIGINT, lambda *_: None)
         try:
             return subprocess.run(
                 self._command(argv),
-                env={**ENVIRONMENT, "HOME": tmp, "TMPDIR": tmp, **terminal, **declared},
+                env={**ENVIRONMENT, **own, **terminal, **declared},
                 cwd=self.project,
                 restore_signals=True,
                 check=False,

@@ -214,9 +214,19 @@ def run(
     finally:
         stage.remove()
     outcome: Outcome = "timeout" if done.timed_out else "pass" if done.code == 0 else "fail"
-    detail = "" if outcome == "pass" else ended(done)
+    detail = "" if outcome == "pass" else ended(done) + _refused(done, log, store)
     result = TestResult(label, key, outcome, False, done.seconds, log, enforced, detail, cases)
     return Ran(result, asked, outside, noted, measured, found)
+
+
+def _refused(done: sandbox.Completed, log: str, store: Store) -> str:
+    """What a person must know who did not choose the level and wonders at a refusal."""
+    if done.enforced != "landlock" or _DENIED not in store.blobs.get(log):
+        return ""
+    return f"; it says {_DENIED.decode()}: at level landlock there is no network, no loopback either"
+
+
+_DENIED = b"Permission denied"
 
 
 def debug(
@@ -237,7 +247,7 @@ def debug(
     The files are copies and the environment is that of every run, but there are no walls: a debugger needs
     the terminal, which is outside of them.
     """
-    stage = Stage(scratch / "debug", store.blobs, "none", (), environments)
+    stage = Stage(scratch / "debug", store.blobs, "none", (), environments, search=searched(spec))
     try:
         if whole is not None:
             stage.spread(whole)
