@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -33,8 +34,9 @@ def compare(project: Foreign, args: argparse.Namespace) -> dict[str, object]:
     """One project's answer, as it is kept."""
     place = Workplace(project, args.folder, args.fairlead, plant=False)
     oracle = Oracle(place)
-    fairlead = Fairlead(args.fairlead, place.for_fairlead(), 60 * args.limit)
+    fairlead = Fairlead(args.fairlead, place.as_found(), 60 * args.limit)
     try:
+        load = os.getloadavg()[0]
         began = time.monotonic()
         call([*args.fairlead, "init", "--json"], place.ours)
         init = time.monotonic() - began
@@ -57,6 +59,7 @@ def compare(project: Foreign, args: argparse.Namespace) -> dict[str, object]:
         "first": round(first.seconds, 1),
         "second": round(second.seconds, 1),
         "again": second.again,
+        "load": round(load, 1),
     }
 
 

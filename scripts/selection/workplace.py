@@ -15,10 +15,13 @@ import re
 import shutil
 import sys
 import tarfile
+import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
+from fairlead.build import toolchain
+from fairlead.build.plan import Toolchain
 from fairlead.build.stage import ENVIRONMENT  # what a test finds under Fairlead; the oracle's finds the same
 from selection import planted
 from selection.catalogue import Foreign
@@ -87,36 +90,42 @@ class Workplace:
 
     @cached_property
     def said(self) -> Mapping[str, object]:
-        """What `fairlead init` says of the project, its lock made if it has none. Kept with the lock."""
+        """What `fairlead init` says of the project, which has no more than the answers; kept with the
+        settings and the lock that it made."""
         kept = self.folder / "init.json"
-        if not kept.exists():
+        if not (kept.exists() and (self.folder / "fairlead.toml").exists()):
             scratch = self.folder / "init" / self.project.name
             self.tree(scratch)
-            self._configure(scratch)
-            said = json.loads(must([*self.fairlead, "init", "--static", "--json"], scratch))
-            if not any(f["subject"] == "environment" and f["sure"] == "known" for f in said["findings"]):
-                must([*self.fairlead, "init", "--lock", "--static", "--json"], scratch)
-            # without --static it makes the environment, whose distributions the oracle gets too
+            self.answer(scratch)
             done = call([*self.fairlead, "init", "--json"], scratch)
-            installed = _installed(scratch)
-            if not installed:
-                raise Failed(
-                    f"fairlead init ended with {done.code} and made no environment: {done.out[-2000:]}"
-                )
+            if done.code:
+                raise Failed(f"fairlead init ended with {done.code}: {(done.out + done.err)[-2000:]}")
             said = json.loads(done.out)
-            if (scratch / GENERATED).exists():
-                shutil.copy(scratch / GENERATED, self.folder / GENERATED)
+            lock = next(f["value"] for f in said["findings"] if f["subject"] == "environment")
+            installed = _installed(scratch, lock)
+            if not installed:
+                raise Failed(f"fairlead init made no environment: {done.out[-2000:]}")
+            if lock.startswith(".fairlead/"):
+                shutil.copy(scratch / lock, self.folder / GENERATED)
+            shutil.copy(scratch / "fairlead.toml", self.folder)
             (self.folder / "installed.json").write_text(json.dumps(installed))
             kept.write_text(json.dumps(said))
             shutil.rmtree(scratch)
         found: Mapping[str, object] = json.loads(kept.read_text())
         return found
 
-    def _configure(self, root: Path) -> None:
-        must([*self.fairlead, "init", "--static"], root)
+    def answer(self, root: Path) -> None:
+        """Write the answers into a tree, and nothing if there are none."""
         if self.project.answers:
-            settings = root / "fairlead.toml"
-            settings.write_text(settings.read_text() + "".join(f"{line}\n" for line in self.project.answers))
+            lines = ("[build]", "infer = true", *self.project.answers)
+            (root / "fairlead.toml").write_text("".join(f"{line}\n" for line in lines))
+
+    def as_found(self) -> Path:
+        """A new tree for Fairlead as a person has it before the first `init`: with the answers alone."""
+        shutil.rmtree(self.ours, ignore_errors=True)
+        self.tree(self.ours)
+        self.answer(self.ours)
+        return self.ours
 
     @property
     def lock(self) -> str:
@@ -139,7 +148,7 @@ class Workplace:
         if not self.clean.is_dir():
             making = self.folder / "clean" / "making"
             self.tree(making)
-            self._configure(making)
+            shutil.copy(self.folder / "fairlead.toml", making)
             if self.lock:
                 (making / GENERATED).write_text(self.lock)
             making.rename(self.clean)
@@ -242,13 +251,17 @@ def content_of(root: Path) -> dict[str, Content]:
     return dict(sorted(found.items()))
 
 
-def _installed(root: Path) -> dict[str, str]:
-    """The distributions in the one environment that Fairlead made for a tree, {} if it made none."""
+def _installed(root: Path, lock: str) -> dict[str, str]:
+    """The distributions in the environment that Fairlead made for a tree from a lock, {} if it made none."""
     found = {}
-    for mark in (root / "fairlead-out/store/environments").glob("*/.complete"):
-        for path in mark.parent.glob("lib/python*/site-packages/*.dist-info"):
-            name, _, version = path.name.removesuffix(".dist-info").partition("-")
-            found[normalised(name)] = version
+    build = tomllib.loads((root / "fairlead.toml").read_text()).get("build", {})
+    asked = Toolchain("//:python", build.get("interpreter", ""), lock)
+    data = (root / lock).read_bytes() if (root / lock).is_file() else b""
+    key = toolchain.record(asked, hashlib.sha256(data).hexdigest()).key
+    made = root / "fairlead-out/store/environments" / key
+    for path in made.glob("lib/python*/site-packages/*.dist-info"):
+        name, _, version = path.name.removesuffix(".dist-info").partition("-")
+        found[normalised(name)] = version
     return found
 
 
