@@ -24,7 +24,7 @@ from fairlead.errors import UsageError
 from fairlead.store import digest
 from fairlead.store.record import Difference, Part, Record, explain
 
-KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 6
+KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 7
 """A set names what recorder and hook have heard: when they learn to hear more, it is another version."""
 ABSENT = "absent"
 

@@ -80,6 +80,8 @@ KNOWN = (3, 14)
 SHIFTED = {"LOAD_ATTR": 1, "LOAD_GLOBAL": 1, "LOAD_SUPER_ATTR": 2}
 """By how many bits the number of a name is shifted in an instruction's argument."""
 
+_put = os.write
+"""As it was before any test, which may put another in its place: to forbid that one blocks, for one."""
 _monitoring: "Any" = getattr(sys, "monitoring", None)
 _log, _root, _fd = "", "", -1
 _hook: "Any" = None
@@ -331,12 +333,12 @@ def _lost(why: str) -> None:
 def _write(text: str) -> None:
     record = text.encode("utf-8", "surrogateescape") + b"\0"
     try:
-        os.write(_fd, record)
+        _put(_fd, record)
     except OSError as error:
         if error.errno != 9:  # EBADF; another is the program's own, from a signal handler
             raise
         _open()  # somebody closed all descriptors there are
-        os.write(_fd, record)
+        _put(_fd, record)
 
 
 class _Telling:

@@ -259,6 +259,18 @@ def test_a_process_that_loses_its_hook_says_so(python: Driver, root: Path, lose:
     assert Log.read(log).lack
 
 
+def test_a_program_that_puts_another_function_in_the_place_of_write_is_noted_still(
+    python: Driver, root: Path
+) -> None:
+    """As libraries do that forbid to block in an event loop."""
+    (root / "mod.py").write_text(
+        "import os\ndef forbidden(*_): raise RuntimeError('no')\n"
+        "before, os.write = os.write, forbidden\n"
+        "def late(): return 1\nassert late() == 1\nos.write = before\n"
+    )
+    assert entered_by(python, root) == {"late#0"}
+
+
 def test_a_program_that_closes_all_descriptors_is_noted_still(python: Driver, root: Path) -> None:
     (root / "mod.py").write_text(
         "import os\ndef f(): pass\ndef close():\n    os.closerange(3, 4096)\n    f()\n    os._exit(0)\n"
