@@ -23,12 +23,13 @@ from fairlead.build.event import Event
 from fairlead.build.execute import Cache, Executor, Result
 from fairlead.build.key import Platform, target_records
 from fairlead.build.manifest import Manifest
-from fairlead.build.materialise import materialise
+from fairlead.build.materialise import Placer
 from fairlead.build.plan import Action, Plan
 from fairlead.build.pool import run_all
 from fairlead.build.sources import Sources
-from fairlead.build.stage import Environment
+from fairlead.build.stage import Environment, discard
 from fairlead.build.tree import Tree
+from fairlead.build.workplace import Workplaces
 from fairlead.errors import FairleadError, MachineryError, UsageError, did_you_mean
 from fairlead.store import Record, Store, atomic, lock
 from fairlead.store.blobs import BlobLost
@@ -67,6 +68,17 @@ class Made:
     known: bool
 
 
+@dataclass
+class Asked:
+    """An action with its inputs as they are now. Once it has been looked up, its record is there, and with a
+    dep file its shape."""
+
+    action: Action
+    inputs: Mapping[str, Manifest]
+    record: Record | None = None
+    shape: depfile.Shape | None = None
+
+
 class Builder:
     """Builds one plan over one tree.
 
@@ -97,8 +109,10 @@ class Builder:
         self.sources = Sources(tree, store.blobs)
         self.cache = Cache(store)
         self._scratch = store.root / "scratch"
+        self._places = Workplaces(self._scratch)
         self._cancel = threading.Event()
         self._environment_lock = threading.Lock()
+        self._placing = threading.Lock()
         self._environments: dict[str, Environment] = {}
         self._maker = {path: action for action in plan.actions for path in action.outputs}
 
@@ -120,14 +134,13 @@ class Builder:
         shown = [self.plan.targets[label] for label in labels]
         wanted = {path for target in shown for path in (*target.default_outputs, *target.other_outputs)}
         outputs = {label: tuple(self.plan.targets[label].default_outputs) for label in labels}
-        placed = sorted({made for path in wanted if (made := self._made_by(path)) is not None})
-        if self.root is None:
-            placed = []
+        made = {made for path in wanted if (made := self._made_by(path)) is not None}
+        placed = sorted(made) if self.root is not None else []
 
         def step() -> None:
             self._make(self._closure(wanted), work, keep_going=False)
-            for made in placed:
-                materialise(self.root or Path(), made, work.made[made], self.store)
+            if self.root is not None:
+                Placer(self.root, self.store).put({path: work.made[path] for path in placed})
 
         with self._turn():
             work = Work()
@@ -185,26 +198,37 @@ class Builder:
         """Look up or run each action; with `keep_going` failures are noted under the outputs they cost."""
         self.sources.prepare({path for action in actions for path in action.sources})
         self.on_event(Event("expect", "actions", count=len(actions)))
-        left = self._recall(actions, work)
-        waiting = {action.outputs[0]: action for action in left}
-        first = {path: action.outputs[0] for action in left for path in action.outputs}
+        waiting = {action.outputs[0]: action for action in actions}
+        first = {path: action.outputs[0] for action in actions for path in action.outputs}
         needs = {
             name: {first[path] for path in action.inputs if path in first} for name, action in waiting.items()
         }
+        asked: dict[str, Asked] = {}
 
-        def job(name: str) -> Made | FairleadError:
+        def made(name: str, make: Callable[[Asked], Made | None]) -> Made | FairleadError | None:
             action = waiting[name]
             for path in action.inputs:
                 if path in work.failed:
                     return work.failed[path]
             try:
-                return self._one(action, {path: work.made[path] for path in action.inputs})
+                question = asked.pop(name, None)
+                if question is None:
+                    question = Asked(action, {path: work.made[path] for path in action.inputs})
+                found = make(question)
+                if found is None:
+                    asked[name] = question
+                return found
             except MachineryError:
                 raise
             except FairleadError as error:
                 if not keep_going:
                     raise
                 return error
+
+        def job(name: str) -> Made | FairleadError:
+            found = made(name, self._one)
+            assert found is not None
+            return found
 
         def done(name: str, made: Made | FairleadError) -> None:
             action = waiting[name]
@@ -219,45 +243,56 @@ class Builder:
                 work.ran += 1
                 text = execute.describe(action)
                 self.on_event(Event("action", text, action.owner, made.result.seconds, action=action))
+                self.cache.flush(due=True)
 
-        def quick(name: str) -> bool:
-            return waiting[name].kind in ("write", "copy", "link_tree")
+        try:
+            run_all(
+                waiting,
+                job,
+                done,
+                needs=needs,
+                threads=self.jobs,
+                cancel=self._cancel,
+                look=lambda name: made(name, self._look),
+                idle=self.cache.flush,
+            )
+        finally:
+            self.cache.flush()
 
-        run_all(waiting, job, done, needs=needs, threads=self.jobs, cancel=self._cancel, quick=quick)
+    def _look(self, asked: Asked) -> Made | None:
+        """What an action makes, if that is known or takes no program; None if it is another thread's work,
+        such as to make an environment that it needs."""
+        action = asked.action
+        if not all(label in self._environments for label in action.toolchains):
+            return None
+        known = self._find(asked, self._environments)
+        if known is not None or action.kind in ("run", "download"):
+            return known
+        return self._run(asked, {})
 
-    def _recall(self, actions: list[Action], work: Work) -> list[Action]:
-        """Look up the actions whose inputs are all known, in this thread: most builds know nearly all of
-        them, and handing each to another thread takes longer than the look. Returns the others."""
-        left = []
-        for action in actions:
-            ready = all(path in work.made for path in action.inputs)
-            if ready and all(label in self._environments for label in action.toolchains):
-                inputs = {path: work.made[path] for path in action.inputs}
-                record = execute.record(action, self.sources, inputs, self._environments)
-                found = self.cache.get(record.key, enforced=self._least())
-                if found is not None:
-                    work.made.update(found.outputs)
-                    work.cached += 1
-                    self.on_event(Event("known", "", action.owner, action=action))
-                    continue
-            left.append(action)
-        return left
+    def _one(self, asked: Asked) -> Made:
+        """Look the action up, if that was not done, or run it."""
+        environments = self._toolchains(asked.action.toolchains)
+        known = self._find(asked, environments) if asked.record is None else None
+        return self._run(asked, environments) if known is None else known
 
-    def _one(self, action: Action, inputs: Mapping[str, Manifest]) -> Made:
-        environments = self._toolchains(action.toolchains)
-        record = execute.record(action, self.sources, inputs, environments)
+    def _find(self, asked: Asked, environments: Mapping[str, Environment]) -> Made | None:
+        """Compute the action's key and look it up."""
+        action, inputs = asked.action, asked.inputs
+        asked.record = record = execute.record(action, self.sources, inputs, environments)
         found = self.cache.get(record.key, enforced=self._least())
-        shape = depfile.shape(action, record, self.sources, inputs) if action.dep_file else None
-        if found is None and shape is not None:
-            found = depfile.find(self.cache, shape, enforced=self._least())
-        if found is not None:
-            return Made(found, known=True)
-        executor = Executor(
-            self.store, self.sources, self._enforced(), self._scratch, self._cancel, self.download_hosts
-        )
+        if action.dep_file:
+            asked.shape = depfile.shape(action, record, self.sources, inputs)
+            if found is None:
+                found = depfile.find(self.cache, asked.shape, enforced=self._least())
+        return None if found is None else Made(found, known=True)
+
+    def _run(self, asked: Asked, environments: Mapping[str, Environment]) -> Made:
+        action, inputs, record = asked.action, asked.inputs, asked.record
+        assert record is not None
         self.on_event(Event("begin", execute.describe(action), action.owner, action=action))
         try:
-            result = executor.run(action, record.key, inputs, environments)
+            result = self._executor().run(action, record.key, inputs, environments)
         except execute.ActionFailed as error:
             self.on_event(Event("failed", error.what.splitlines()[0], action.owner, action=action))
             self._make_repeatable(action, inputs, environments, error)
@@ -267,9 +302,20 @@ class Builder:
                 error.where = f"{action.owner} ({self.plan.targets[action.owner].place})"
             raise
         self.cache.put(record.key, result, record)
-        if shape is not None:
-            depfile.keep(self.cache, shape, result.outputs[action.dep_file], result)
+        if asked.shape is not None:
+            depfile.keep(self.cache, asked.shape, result.outputs[action.dep_file], result)
         return Made(result, known=False)
+
+    def _executor(self) -> Executor:
+        return Executor(
+            self.store,
+            self.sources,
+            self._enforced(),
+            self._scratch,
+            self._places,
+            self._cancel,
+            self.download_hosts,
+        )
 
     def _make_repeatable(
         self,
@@ -283,8 +329,8 @@ class Builder:
         error.where = f"{action.owner} ({place})" if place else action.owner
         if self.root is None:
             return
-        for path, content in inputs.items():
-            materialise(self.root, path, content, self.store)
+        with self._placing:
+            Placer(self.root, self.store).put(inputs)
         error.remedy = "to repeat it: " + execute.command_line(action, self.root, environments)
 
     # -- machinery
@@ -298,25 +344,26 @@ class Builder:
 
         with lock.hold(self.store.root / "build.lock", on_wait=waiting):
             try:
-                atomic.remove(self._scratch)
+                self._places.clear()
+                discard(self._scratch)
                 self._scratch.mkdir(mode=0o700)
             except OSError as error:
                 raise atomic.failed(error, "make the folder", self._scratch) from error
             try:
                 yield
             finally:
-                atomic.remove(self._scratch)
+                self._places.clear()
+                discard(self._scratch)
 
     def _remember(self, labels: Iterable[str], records: Mapping[str, Record]) -> None:
         """Keep the last record of each target, and of all it depends on, for `why` to compare with."""
         results = self.store.results
-        new = [label for label in labels if results.get("latest", label) != records[label].key.encode()]
+        known = results.get_many("latest", labels := list(labels))
+        new = [label for label in labels if known.get(label) != records[label].key.encode()]
         if new:
             finished.forget(self.store)
-            for record in records.values():
-                self.store.put_record(record)
-        for label in new:
-            results.put("latest", label, records[label].key.encode())
+            self.store.put_records(records.values())
+            results.put_many("latest", {label: records[label].key.encode() for label in new})
 
     def _least(self) -> sandbox.Enforced:
         """How closely an earlier run must have been confined for its result to count."""

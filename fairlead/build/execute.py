@@ -28,6 +28,7 @@ from fairlead.build.manifest import File, Folder, Link, Manifest
 from fairlead.build.plan import Action
 from fairlead.build.sources import Sources
 from fairlead.build.stage import ENVIRONMENT, Environment, Stage, keep_log
+from fairlead.build.workplace import PlacedStage, Workplaces, is_light
 from fairlead.errors import FairleadError, MachineryError, WorkFailed
 from fairlead.store import Record, Store, crashpoint
 from fairlead.store.record import Part
@@ -90,20 +91,34 @@ def record(
     return Record("action", 1, parts)
 
 
+_INLINE = 4096
+"""Bytes of a manifest that is kept in the row of its result; a longer one is a blob."""
+_ROWS, _SECONDS = 256, 0.1
+"""So many results, or all of so long a time, are written to the disk at once."""
+
+
 class Cache:
-    """Results of actions by key, in a store. A result is given back only if all its blobs are there."""
+    """Results of actions by key, in a store. A result is given back only if all its blobs are there.
+
+    A result that is put is known at once and on disk with the next `flush`: a transaction for each would take
+    longer than all else that is recorded. Whoever is killed between the two loses what he ran meanwhile.
+    Used by several threads.
+    """
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._lock = threading.Lock()
+        self._rows: dict[tuple[str, str], bytes] = {}
+        self._since = 0.0
 
     def get(self, key: str, *, enforced: sandbox.Enforced) -> Result | None:
         """The result of an earlier run, at least as closely confined as `enforced`; None if there is none."""
-        data = self.store.results.get("action", key)
+        data = self._rows.get(("action", key)) or self.store.results.get("action", key)
         if data is None:
             return None
         try:
             found = json.loads(data)
-            outputs = {path: manifest.decode(self._blob(name)) for path, name in found["outputs"].items()}
+            outputs = {path: self._content(row) for path, row in found["outputs"].items()}
             whole = all(
                 self.store.blobs.whole(file.digest, file.size)
                 for content in outputs.values()
@@ -112,6 +127,8 @@ class Cache:
         except (MachineryError, ValueError, KeyError, TypeError):
             whole = False
         if not whole:
+            with self._lock:
+                self._rows.pop(("action", key), None)
             self.store.results.delete("action", key)
             return None
         if not sandbox.at_least(found["enforced"], enforced):
@@ -120,25 +137,45 @@ class Cache:
 
     def put(self, key: str, result: Result, record: Record | None = None) -> None:
         """Record a result, with the record that has this key; its blobs must be in the store already."""
-        outputs = {
-            path: self.store.blobs.put(manifest.encode(content)) for path, content in result.outputs.items()
-        }
         value = {
-            "outputs": outputs,
+            "outputs": {path: self._row(content) for path, content in result.outputs.items()},
             "enforced": result.enforced,
             "seconds": result.seconds,
             "log": result.log,
         }
         crashpoint.here(BEFORE_RECORD)
-        row = ("action", key, json.dumps(value).encode())
-        if record is None:
-            self.store.results.put(*row)
-        else:
-            self.store.results.put_pair(("record", key, record.encode()), row)
+        with self._lock:
+            self._since = self._since or time.monotonic()
+            if record is not None:
+                self._rows["record", key] = record.encode()
+            self._rows["action", key] = json.dumps(value).encode()
+
+    def flush(self, *, due: bool = False) -> None:
+        """Write what was put; with `due` only if that is much, or some time ago."""
+        with self._lock:
+            rows = dict(self._rows)
+            since = self._since
+        if not rows or (due and len(rows) < _ROWS and time.monotonic() - since < _SECONDS):
+            return
+        self.store.results.put_rows([(*name, value) for name, value in rows.items()])
+        with self._lock:
+            for name, value in rows.items():
+                if self._rows.get(name) is value:
+                    del self._rows[name]
+            self._since = time.monotonic() if self._rows else 0.0
         crashpoint.here(AFTER_RECORD)
 
-    def _blob(self, name: str) -> bytes:
-        return self.store.blobs.get(name)
+    def _row(self, content: Manifest) -> object:
+        """A manifest as it stands in a result's row: itself, or the name of its blob."""
+        if isinstance(content, File) or len(content.entries) <= _INLINE // 100:
+            return manifest.to_json(content)
+        data = manifest.encode(content)
+        return manifest.to_json(content) if len(data) <= _INLINE else self.store.blobs.put(data)
+
+    def _content(self, row: object) -> Manifest:
+        if isinstance(row, str):
+            return manifest.decode(self.store.blobs.get(row))
+        return manifest.from_json(row)
 
 
 @dataclass(frozen=True)
@@ -149,6 +186,7 @@ class Executor:
     sources: Sources
     enforced: sandbox.Enforced
     scratch: Path
+    places: Workplaces
     cancel: threading.Event
     hosts: Collection[str] | None = None
 
@@ -212,11 +250,11 @@ class Executor:
         inputs: Mapping[str, Manifest],
         environments: Mapping[str, Environment],
     ) -> Result:
-        stage = Stage(self.scratch / key, self.store.blobs, self.enforced, action.outputs, environments)
+        given = {path: self.sources.file(path) for path in action.sources} | dict(inputs)
+        stage = self._stage(action, key, given, environments)
+        reuse = False
         try:
-            for path in action.sources:
-                stage.add(path, self.sources.file(path))
-            for path, content in inputs.items():
+            for path, content in given.items():
                 stage.add(path, content)
             done = stage.run(action.argv, action.env, seconds=SECONDS, cancel=self.cancel)
             log = keep_log(self.store.blobs, stage.log)
@@ -231,13 +269,32 @@ class Executor:
             outputs = {
                 path: stage.collect(path, folder=path in action.directories) for path in action.outputs
             }
+            reuse = isinstance(stage, PlacedStage) and stage.place.end()
         except FairleadError as error:
             if not error.where:
                 error.where = f"{action.owner} ({describe(action)})"
             raise
         finally:
-            stage.remove()
+            if reuse and isinstance(stage, PlacedStage):
+                self.places.give(stage.place)
+            else:
+                stage.remove()
         return Result(outputs, done.enforced, done.seconds, log)
+
+    def _stage(
+        self,
+        action: Action,
+        key: str,
+        given: Mapping[str, Manifest],
+        environments: Mapping[str, Environment],
+    ) -> Stage:
+        """A stage in a workplace if there may be one, else in a folder of its own."""
+        blobs, outputs = self.store.blobs, action.outputs
+        if self.enforced == "namespace" and is_light(given.values()):
+            place = self.places.take()
+            if place is not None:
+                return PlacedStage(place.root, blobs, self.enforced, outputs, environments, place=place)
+        return Stage(self.scratch / key, blobs, self.enforced, outputs, environments)
 
 
 def describe(action: Action) -> str:

@@ -13,12 +13,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fairlead.errors import FairleadError, WorkFailed
 from fairlead.store import Blobs, Record, atomic
@@ -40,6 +40,11 @@ class File:
     size: int
     executable: bool
 
+    @cached_property
+    def name(self) -> str:
+        """What `digest` says of it, computed once."""
+        return _name(self)
+
 
 @dataclass(frozen=True)
 class Link:
@@ -54,12 +59,21 @@ class Folder:
 
     entries: Mapping[str, File | Link | None]
 
+    @cached_property
+    def name(self) -> str:
+        """What `digest` says of it, computed once."""
+        return _name(self)
+
 
 Manifest: TypeAlias = File | Folder
 
 
 def digest(manifest: Manifest) -> str:
     """The name of the content: equal for equal bytes, paths and x bits."""
+    return manifest.name
+
+
+def _name(manifest: Manifest) -> str:
     return Record("output", 1, {"content": _part(manifest)}).key
 
 
@@ -112,11 +126,14 @@ def below(manifest: Manifest, path: str) -> Manifest | None:
 
 def encode(manifest: Manifest) -> bytes:
     """The manifest as a blob's bytes."""
+    return json.dumps(to_json(manifest), sort_keys=True, separators=(",", ":")).encode()
+
+
+def to_json(manifest: Manifest) -> dict[str, object]:
+    """The manifest as a value that JSON has."""
     if isinstance(manifest, File):
-        document: object = {"file": _row(manifest)}
-    else:
-        document = {"folder": {path: _row(entry) for path, entry in manifest.entries.items()}}
-    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+        return {"file": _row(manifest)}
+    return {"folder": {path: _row(entry) for path, entry in manifest.entries.items()}}
 
 
 def _row(entry: File | Link | None) -> object:
@@ -127,7 +144,11 @@ def _row(entry: File | Link | None) -> object:
 
 def decode(data: bytes) -> Manifest:
     """Read `encode`'s bytes (our own: any error is a damaged store, ValueError)."""
-    document = json.loads(data)
+    return from_json(json.loads(data))
+
+
+def from_json(document: Any) -> Manifest:
+    """Read what `to_json` gave; ValueError, KeyError or TypeError if it is something else."""
     if "file" in document:
         return File(*document["file"])
     entries: dict[str, File | Link | None] = {}
@@ -136,10 +157,11 @@ def decode(data: bytes) -> Manifest:
     return Folder(entries)
 
 
-def collect(path: Path, blobs: Blobs, *, folder: bool, name: str) -> Manifest:
+def collect(path: Path, blobs: Blobs, *, folder: bool, name: str, take: bool = False) -> Manifest:
     """Store what a program left at `path` and describe it; WorkFailed if it is not what was declared.
 
-    `name` is the output as people know it, for messages; `folder` says what was declared.
+    `name` is the output as people know it, for messages; `folder` says what was declared. With `take` files
+    are moved into the store: nobody else may have them open.
     """
     try:
         found = path.lstat()
@@ -151,10 +173,10 @@ def collect(path: Path, blobs: Blobs, *, folder: bool, name: str) -> Manifest:
     if folder:
         if not stat.S_ISDIR(found.st_mode):
             raise WorkFailed(f"{name} is declared as a folder, but the action made {_kind(found.st_mode)}")
-        return Folder(dict(sorted(_collect_folder(path, "", blobs, name))))
+        return Folder(dict(sorted(_collect_folder(path, "", blobs, name, take))))
     if not stat.S_ISREG(found.st_mode):
         raise WorkFailed(f"{name} is declared as a file, but the action made {_kind(found.st_mode)}")
-    return _collect_file(path, found, blobs)
+    return _collect_file(path, found, blobs, take)
 
 
 def _kind(mode: int) -> str:
@@ -165,14 +187,15 @@ def _kind(mode: int) -> str:
     return "a symbolic link" if stat.S_ISLNK(mode) else "a special file"
 
 
-def _collect_file(path: Path, found: os.stat_result, blobs: Blobs) -> File:
+def _collect_file(path: Path, found: os.stat_result, blobs: Blobs, take: bool) -> File:
     if not found.st_mode & stat.S_IRUSR:
         path.chmod(found.st_mode | stat.S_IRUSR)
-    return File(blobs.put_file(path), found.st_size, bool(found.st_mode & stat.S_IXUSR))
+    name = blobs.take(path) if take else blobs.put_file(path)
+    return File(name, found.st_size, bool(found.st_mode & stat.S_IXUSR))
 
 
 def _collect_folder(
-    path: Path, prefix: str, blobs: Blobs, name: str
+    path: Path, prefix: str, blobs: Blobs, name: str, take: bool
 ) -> Iterator[tuple[str, File | Link | None]]:
     if prefix.count("/") > _DEPTH or len(os.fsencode(prefix)) > _LENGTH:
         raise WorkFailed(f"{name} holds folders nested too deep: {prefix[:80]}...")
@@ -185,9 +208,9 @@ def _collect_folder(
         place = prefix + item.name
         found = item.stat(follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
-            yield from _collect_folder(Path(item.path), place + "/", blobs, name)
+            yield from _collect_folder(Path(item.path), place + "/", blobs, name, take)
         elif stat.S_ISREG(found.st_mode):
-            yield place, _collect_file(Path(item.path), found, blobs)
+            yield place, _collect_file(Path(item.path), found, blobs, take)
         elif stat.S_ISLNK(found.st_mode):
             target = os.readlink(item.path)
             if _leaves(place, target):
@@ -275,14 +298,27 @@ def make_folder(path: Path | str, made: set[str]) -> None:
 def _place_file(file: File, target: Path, blobs: Blobs, link: bool, readonly: bool) -> None:
     if link and not file.executable:
         try:
-            os.link(blobs.path(file.digest), target)
+            os.link(blobs.at(file.digest), target)
         except OSError:
-            link = False  # another file system, or too many links: copy
-    if file.executable or not link:
-        with blobs.open(file.digest) as reader, target.open("xb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-            writer.flush()
-            mode = 0o755 if file.executable else 0o644
-            os.fchmod(writer.fileno(), mode & 0o555 if readonly else mode)
-    if os.lstat(target).st_mtime_ns != EPOCH * 10**9:  # of a blob that was linked before it is
-        os.utime(target, (EPOCH, EPOCH))
+            pass  # another file system, or too many links: copy
+        else:
+            if os.lstat(target).st_mtime_ns == EPOCH * 10**9 or blobs.whole(file.digest, file.size):
+                return
+            os.unlink(target)  # somebody wrote to the blob: it is gone, and the copy says so
+    mode = 0o755 if file.executable else 0o644
+    copy(file, target, blobs, mode & 0o555 if readonly else mode)
+
+
+def copy(file: File, target: Path | str, blobs: Blobs, mode: int) -> None:
+    """Write a file's bytes at `target`, which must not exist; MachineryError if the blob is missing."""
+    with blobs.open(file.digest) as reader:
+        fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            while chunk := reader.read(1 << 20):
+                left = memoryview(chunk)
+                while left:
+                    left = left[os.write(fd, left) :]
+            os.fchmod(fd, mode)
+            os.utime(fd, (EPOCH, EPOCH))
+        finally:
+            os.close(fd)

@@ -11,51 +11,121 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from fairlead.build import manifest
 from fairlead.build.manifest import Folder, Manifest
+from fairlead.build.plan import GEN
 from fairlead.errors import UsageError
 from fairlead.store import Store, atomic, crashpoint, digest
 
-_TEMP = ".fairlead-tmp-"  # not what a rule would call an output
+_TEMP = ".fairlead-tmp-"  # not what a package would be called
 
 BEFORE_SWAP = crashpoint.declare(
     "build.output.before-swap", "a new output is complete beside the old one in fairlead-out"
 )
 
 
-def materialise(root: Path, path: str, content: Manifest, store: Store) -> bool:
-    """Make `root/path` hold `content`; whether anything had to be written.
+class Placer:
+    """Puts outputs below `root`; the store is ours alone meanwhile. `placed` are those that stand there now:
+    the names in each (None for a file), and its state."""
 
-    UsageError if a folder on the way is a symbolic link (an output must not land outside the project),
-    MachineryError if the disk is full; the old output then stays.
-    """
-    target = root / path
-    name = manifest.digest(content)
-    names = [*sorted(content.entries)] if isinstance(content, Folder) else None
-    if _known(root, path, store) == [name, state(target, names), names]:
-        return False
-    _make_folders(root, Path(path).parent)
-    for stale in os.listdir(target.parent):
-        if stale.startswith(_TEMP):  # of a killed run: the store is ours alone now
-            atomic.remove(target.parent / stale)
-    temp = target.with_name(f"{_TEMP}{secrets.token_hex(8)}")
-    try:
-        manifest.place(content, temp, store.blobs, link=False, called=target)
-        crashpoint.here(BEFORE_SWAP)
-        if isinstance(content, Folder) or target.is_dir():
-            atomic.remove(target)
-        os.replace(temp, target)
-        signature = state(target, names)  # not before: the rename is a change of the file too
-    except OSError as error:
-        raise manifest.unplaced(error, "write", target) from error
-    finally:
-        if os.path.lexists(temp):
-            atomic.remove(temp)
-    store.results.put("placed", str(target), json.dumps([name, signature, names]).encode())
-    return True
+    def __init__(self, root: Path, store: Store) -> None:
+        self._root = str(root)
+        self._store = store
+        self._folders: set[str] = set()
+        self._temps = f"{root}/{GEN}"
+        self.placed: dict[str, tuple[list[str] | None, str]] = {}
+
+    def put(self, outputs: Mapping[str, Manifest]) -> None:
+        """Make each path hold its content. Of a run that is killed, those that stand there whole may not be
+        known to do so, and are written again.
+
+        UsageError if a folder on the way is a symbolic link (an output must not land outside the project),
+        MachineryError if the disk is full; the old output then stays.
+        """
+        places = {path: f"{self._root}/{path}" for path in outputs}
+        known = self._store.results.get_many("placed", places.values())
+        new: dict[str, bytes] = {}
+        try:
+            for path, content in outputs.items():
+                row = self._put(path, content, known.get(places[path]))
+                if row is not None:
+                    new[places[path]] = row
+        finally:
+            self._store.results.put_many("placed", new)
+
+    def _put(self, path: str, content: Manifest, known: bytes | None) -> bytes | None:
+        """Make one path hold its content; the row to keep, None if that is kept already."""
+        target = f"{self._root}/{path}"
+        name = manifest.digest(content)
+        names = [*sorted(content.entries)] if isinstance(content, Folder) else None
+        if known is not None:
+            signature = state(target, names)
+            if _row(name, signature, names) == known:
+                self.placed[path] = names, signature
+                return None
+        self._make_folders(path.rpartition("/")[0])
+        temp = f"{self._temps}/{_TEMP}{secrets.token_hex(8)}"
+        try:
+            if isinstance(content, Folder):
+                called = Path(target)
+                manifest.place(content, Path(temp), self._store.blobs, link=False, called=called)
+            else:
+                manifest.copy(content, temp, self._store.blobs, 0o755 if content.executable else 0o644)
+            crashpoint.here(BEFORE_SWAP)
+            if isinstance(content, Folder) or (known is not None and os.path.isdir(target)):
+                atomic.remove(Path(target))
+            try:
+                os.replace(temp, target)
+            except IsADirectoryError:
+                atomic.remove(Path(target))
+                os.replace(temp, target)
+            signature = state(target, names)  # not before: the rename is a change of the file too
+        except OSError as error:
+            raise manifest.unplaced(error, "write", Path(target)) from error
+        finally:
+            if os.path.lexists(temp):
+                atomic.remove(Path(temp))
+        self.placed[path] = names, signature
+        return _row(name, signature, names)
+
+    def _make_folders(self, folder: str) -> None:
+        if not self._folders:
+            self._enter(GEN)
+            for stale in os.listdir(self._temps):
+                if stale.startswith(_TEMP):  # of a killed run
+                    atomic.remove(Path(self._temps, stale))
+        self._enter(folder)
+
+    def _enter(self, folder: str) -> None:
+        """Make a folder below the root, and those that it lies in."""
+        if not folder or folder in self._folders:
+            return
+        self._enter(folder.rpartition("/")[0])
+        at = f"{self._root}/{folder}"
+        try:
+            mode = os.lstat(at).st_mode
+        except OSError:
+            mode = 0
+        if stat.S_ISLNK(mode):
+            raise UsageError(
+                f"{folder} is a symbolic link, so outputs would land outside the project",
+                where=at,
+                remedy="remove the link; FAIRLEAD_STORE_DIR moves the store to another disk",
+            )
+        if not stat.S_ISDIR(mode):
+            try:
+                os.mkdir(at)
+            except OSError as error:
+                raise manifest.unplaced(error, "make the folder", Path(at)) from error
+        self._folders.add(folder)
+
+
+def _row(name: str, signature: str, names: Sequence[str] | None) -> bytes:
+    """What the store keeps of an output in its place."""
+    return json.dumps([name, signature, names]).encode()
 
 
 def placed(root: Path, paths: Iterable[str], store: Store) -> dict[str, tuple[list[str] | None, str]]:
@@ -68,37 +138,7 @@ def placed(root: Path, paths: Iterable[str], store: Store) -> dict[str, tuple[li
     return found
 
 
-def _known(root: Path, path: str, store: Store) -> object:
-    data = store.results.get("placed", str(root / path))
-    try:
-        return None if data is None else json.loads(data)
-    except ValueError:
-        return None
-
-
-def _make_folders(root: Path, folder: Path) -> None:
-    at = str(root)
-    for part in folder.parts:
-        at = f"{at}/{part}"
-        try:
-            mode = os.lstat(at).st_mode
-        except OSError:
-            mode = 0
-        if stat.S_ISLNK(mode):
-            raise UsageError(
-                f"{os.path.relpath(at, root)} is a symbolic link, so outputs would land outside the project",
-                where=at,
-                remedy="remove the link; FAIRLEAD_STORE_DIR moves the store to another disk",
-            )
-        if stat.S_ISDIR(mode):
-            continue
-        try:
-            os.mkdir(at)
-        except OSError as error:
-            raise manifest.unplaced(error, "make the folder", Path(at)) from error
-
-
-def state(target: Path, names: Sequence[str] | None) -> str:
+def state(target: Path | str, names: Sequence[str] | None) -> str:
     """A digest of inode, size and times of the file `target` (`names` None), else of the folder with all of
     `names` in it; "" if it is not all there. The time of change is one of them: the other can be set back."""
     found = []

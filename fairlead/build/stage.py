@@ -89,7 +89,7 @@ class Stage:
         self.log = self.root / "log"
         self._writable = sorted({posixpath.dirname(path) for path in self.outputs})
         self._made: set[str] = set()
-        self._copies: dict[Path, tuple[int, int, int]] = {}
+        self._copies: dict[str, tuple[str, tuple[int, int, int]]] = {}
         try:
             inner = [self.project / name for name in self._writable]
             tmp = [] if self.enforced == "namespace" else [self.root / "tmp"]  # there it has its own
@@ -107,7 +107,9 @@ class Stage:
         manifest.place(content, target, self.blobs, link=link, made=self._made, readonly=True)
         if not link:
             inner = [target] if isinstance(content, File) else [target / name for name in content.entries]
-            self._copies.update((file, _signature(file)) for file in inner if not file.is_symlink())
+            for file in inner:
+                if not file.is_symlink():
+                    self._copies[str(file)] = str(file.relative_to(self.project)), signature(file)
 
     def spread(self, whole: Snapshot) -> None:
         """Put all of a project there, as copies that may be written to."""
@@ -139,12 +141,7 @@ class Stage:
         binds: list[Bind] = []
         masks: list[str] = []
         if inside:
-            binds = [Bind(self.project, PROJECT)]
-            if self.view is not None:
-                outputs = posixpath.dirname(GEN)
-                binds = [Bind(self.view, PROJECT, overlay=True)]
-                binds.append(Bind(self.project / outputs, f"{PROJECT}/{outputs}"))
-            binds += [Bind(self.project / path, f"{PROJECT}/{path}", True) for path in self._writable]
+            binds = self._binds()
             for environment in self.environments.values():
                 lasting = [*environment.binds, Bind(environment.folder, environment.inside)]
                 binds += [replace(bind, lasting=True) for bind in lasting]
@@ -178,6 +175,19 @@ class Stage:
                 on_tick()
 
         return sandbox.run(command, cancel=cancel, on_tick=tick)
+
+    def _binds(self) -> list[Bind]:
+        """The project as a program in a namespace sees it."""
+        binds = [Bind(self.project, PROJECT)]
+        if self.view is not None:
+            outputs = posixpath.dirname(GEN)
+            binds = [Bind(self.view, PROJECT, overlay=True)]
+            binds.append(Bind(self.project / outputs, f"{PROJECT}/{outputs}"))
+        return binds + [Bind(self.at(path), f"{PROJECT}/{path}", True) for path in self._writable]
+
+    def at(self, path: str) -> Path:
+        """Where a path of the project is here."""
+        return self.project / path
 
     def asked(self, done: sandbox.Completed) -> tuple[Asked | None, dict[str, Asked]]:
         """What the program asked of the project, and of each environment by the toolchain's label."""
@@ -269,13 +279,12 @@ class Stage:
 
     def check_inputs(self) -> None:
         """After the run: WorkFailed if the program changed a file that it was given to read."""
-        for path, before in self._copies.items():
+        for path, (name, before) in self._copies.items():
             try:
-                now = _signature(path)
+                now = signature(path)
             except OSError:
                 now = (0, 0, 0)
             if now != before:
-                name = path.relative_to(self.project)
                 raise WorkFailed(
                     f"the action changed its own input {name}",
                     remedy="write to an output or to $TMPDIR instead",
@@ -283,19 +292,17 @@ class Stage:
 
     def collect(self, output: str, *, folder: bool) -> Manifest:
         """Store one output; WorkFailed if it is missing or not what was declared."""
-        at = self.project
-        for part in posixpath.dirname(output).split("/"):
-            at = at / part
-            if os.path.islink(at):
+        at = posixpath.dirname(output)
+        while at:
+            if os.path.islink(self.at(at)):
                 raise WorkFailed(f"the action put a symbolic link where the folder of {output} was")
-        return manifest.collect(self.project / output, self.blobs, folder=folder, name=output)
+            at = posixpath.dirname(at)
+        take = self.enforced == "namespace"  # nothing that the program started is left
+        return manifest.collect(self.at(output), self.blobs, folder=folder, name=output, take=take)
 
     def remove(self) -> None:
         """Remove the folder, whatever the program did to it."""
-        try:
-            _clear(str(self.root))
-        except (OSError, RecursionError):
-            atomic.remove(self.root)
+        discard(self.root)
 
     def _keep_free(self) -> int:
         seen = os.statvfs(self.root)
@@ -316,13 +323,23 @@ class Stage:
         return _TOOLCHAIN.sub(path, text)
 
 
-def _clear(folder: str) -> None:
+def discard(folder: Path) -> None:
+    """Remove a folder of ours in which nothing runs any more, whatever programs did to it; absent is fine."""
+    try:
+        if stat.S_ISDIR(os.lstat(folder).st_mode):
+            clear(str(folder))
+    except (OSError, RecursionError):
+        pass
+    atomic.remove(folder)
+
+
+def clear(folder: str) -> None:
     """Remove a folder in which nothing runs any more: by paths, with half the calls of shutil.rmtree."""
     with os.scandir(folder) as listing:
         entries = list(listing)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            _clear(entry.path)
+            clear(entry.path)
         else:
             os.unlink(entry.path)
     os.rmdir(folder)
@@ -331,7 +348,7 @@ def _clear(folder: str) -> None:
 def keep_log(blobs: Blobs, log: Path, limit: int = _LOG) -> str:
     """Keep a log as a blob and return its digest; of a huge one the beginning and the end are kept."""
     try:
-        size = log.stat().st_size
+        size = os.stat(log).st_size
         if size <= limit:
             return blobs.put(log.read_bytes())
         first, last = logfile.kept(size, limit)
@@ -363,6 +380,7 @@ def keep_report(blobs: Blobs, path: Path, limit: int = 16 * MIB) -> str:
     return blobs.put(data) if 0 < len(data) <= limit else ""
 
 
-def _signature(path: Path) -> tuple[int, int, int]:
-    found = path.lstat()
+def signature(path: Path | str) -> tuple[int, int, int]:
+    """What changes if a file is written to, or another stands in its place."""
+    found = os.lstat(path)
     return found.st_ino, found.st_size, found.st_mtime_ns

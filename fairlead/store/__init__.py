@@ -8,6 +8,7 @@ atomic, lock, crashpoint   whole files, locks between processes, places to die i
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from fairlead.store.blobs import Blobs
@@ -35,6 +36,13 @@ class Store:
         if self.results.get("record", record.key) is None:
             self.results.put("record", record.key, record.encode())
         return record.key
+
+    def put_records(self, records: Iterable[Record]) -> None:
+        """Keep many records at once."""
+        found = {record.key: record for record in records}
+        known = self.results.get_many("record", found)
+        rows = {key: record.encode() for key, record in found.items() if key not in known}
+        self.results.put_many("record", rows)
 
     def get_record(self, key: str) -> Record | None:
         """The record with that key, or None."""

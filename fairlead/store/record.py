@@ -14,10 +14,10 @@ same reason: no key may depend on how a number is printed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from fairlead.errors import UsageError
 
@@ -58,12 +58,16 @@ class Record:
 
     def encode(self) -> bytes:
         """The canonical bytes; `Record.decode` reads them back."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
         return _MAGIC + _encode([self.kind, self.version, self.parts])
 
     @cached_property
     def key(self) -> str:
         """SHA-256 of the encoding, 64 hex digits."""
-        return hashlib.sha256(self.encode()).hexdigest()
+        return hashlib.sha256(self._encoded).hexdigest()
 
     @classmethod
     def decode(cls, data: bytes) -> Record:
@@ -155,37 +159,73 @@ def _show(part: Part | Absent) -> str:
 
 
 def _encode(part: Part) -> bytes:
-    if type(part) is str:  # most parts are: first, and without a call
-        text = part.encode("utf-8", "surrogateescape")
-        return b"s%d:%s" % (len(text), text)
-    if type(part) is list or type(part) is tuple:
-        return _frame(b"l", b"".join(map(_encode, part)))
-    if part is None:
-        return b"n0:"
-    if part is True:
-        return b"t0:"
-    if part is False:
-        return b"f0:"
+    return _write(part).encode("latin-1")
+
+
+def _write(part: Part) -> str:
+    """The encoding as text with a character for each byte: Python puts text together three times as fast as
+    bytes."""
+    found = _WRITERS.get(type(part))
+    return found(part) if found is not None else _write_other(part)
+
+
+def _write_str(part: Any) -> str:
+    if not part.isascii():
+        part = part.encode("utf-8", "surrogateescape").decode("latin-1")
+    return f"s{len(part)}:{part}"
+
+
+def _write_list(part: Any) -> str:
+    # Most items are short str: those are written without a call.
+    body = "".join(
+        [f"s{len(item)}:{item}" if type(item) is str and item.isascii() else _write(item) for item in part]
+    )
+    return f"l{len(body)}:{body}"
+
+
+def _write_table(part: Any) -> str:
+    items: list[str] = []
+    for name in sorted(part):
+        if not isinstance(name, str):
+            raise TypeError(f"a record's names are str, not {type(name).__name__}")
+        items += (_write_str(name), _write(part[name]))
+    body = "".join(items)
+    return f"m{len(body)}:{body}"
+
+
+def _write_bool(part: Any) -> str:
+    return "t0:" if part else "f0:"
+
+
+def _write_int(part: Any) -> str:
+    text = str(int(part))
+    return f"i{len(text)}:{text}"
+
+
+_WRITERS: Mapping[type, Callable[[Any], str]] = {
+    str: _write_str,
+    list: _write_list,
+    tuple: _write_list,
+    dict: _write_table,
+    bool: _write_bool,
+    int: _write_int,
+    type(None): lambda _: "n0:",
+}
+"""By the very type of a part; a type that is like one of these takes the longer way."""
+
+
+def _write_other(part: Part) -> str:
     if isinstance(part, int):
-        return _frame(b"i", str(int(part)).encode())
+        return _write_int(part)
     if isinstance(part, str):
-        return _frame(b"s", part.encode("utf-8", "surrogateescape"))
+        return _write_str("".join(part))
     if isinstance(part, bytes):
-        return _frame(b"b", part)
+        return f"b{len(part)}:{part.decode('latin-1')}"
     if isinstance(part, Mapping):
-        body = []
-        for name in sorted(part):
-            if not isinstance(name, str):
-                raise TypeError(f"a record's names are str, not {type(name).__name__}")
-            body += [_encode(name), _encode(part[name])]
-        return _frame(b"m", b"".join(body))
+        return _write_table(part)
     if isinstance(part, Sequence):
-        return _frame(b"l", b"".join(_encode(item) for item in part))
+        return _write_list(part)
     raise TypeError(f"a record cannot hold {type(part).__name__}: {part!r}")
-
-
-def _frame(kind: bytes, body: bytes) -> bytes:
-    return b"%s%d:%s" % (kind, len(body), body)
 
 
 def _decode(data: bytes, at: int) -> tuple[Part, int]:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fairlead.errors import MachineryError
@@ -71,12 +71,6 @@ class Results:
         with self._guard():
             self._db.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?)", (namespace, key, value))
 
-    def put_pair(self, first: tuple[str, str, bytes], second: tuple[str, str, bytes]) -> None:
-        """Set two values (namespace, key, value), both or none: one write to the disk, not two."""
-        with self._guard():
-            query = "INSERT OR REPLACE INTO result VALUES (?, ?, ?), (?, ?, ?)"
-            self._db.execute(query, (*first, *second))
-
     def get_many(self, namespace: str, keys: Iterable[str]) -> dict[str, bytes]:
         """The values of those keys that have one."""
         wanted = list(keys)
@@ -91,9 +85,12 @@ class Results:
 
     def put_many(self, namespace: str, values: Mapping[str, bytes]) -> None:
         """Set many values, all or none of them."""
-        if not values:
+        self.put_rows([(namespace, key, value) for key, value in values.items()])
+
+    def put_rows(self, rows: Sequence[tuple[str, str, bytes]]) -> None:
+        """Set values (namespace, key, value), all or none of them."""
+        if not rows:
             return
-        rows = [(namespace, key, value) for key, value in values.items()]
         with self._guard():
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -80,3 +80,58 @@ def test_a_failure_to_record_cancels_what_runs() -> None:
     with pytest.raises(OSError, match="disk"):
         run_all(["a", "b"], lambda name: None, done, threads=1, cancel=cancel)
     assert cancel.is_set()
+
+
+def test_what_a_look_finds_is_not_handed_over_and_goes_before_what_was_ready() -> None:
+    here = threading.get_ident()
+    looked: list[str] = []
+
+    def look(name: str) -> str | None:
+        assert threading.get_ident() == here
+        looked.append(name)
+        return None if name == "slow" else "known"
+
+    def job(name: str) -> str:
+        assert threading.get_ident() != here
+        return "ran"
+
+    results: dict[str, str] = {}
+    needs = {"slow": {"a"}, "after": {"slow"}}
+    names, never = ["a", "b", "slow", "after"], threading.Event()
+    run_all(names, job, results.__setitem__, needs=needs, threads=2, cancel=never, look=look)
+    assert results == {"a": "known", "b": "known", "slow": "ran", "after": "known"}
+    assert looked.index("slow") < looked.index("b")
+
+
+def test_a_look_that_fails_is_a_failure_and_what_was_given_is_not_begun() -> None:
+    begun: list[str] = []
+    began = threading.Event()
+
+    def look(name: str) -> str | None:
+        if name == "bad":
+            assert began.wait(30)
+            raise ValueError("broken")
+        return None
+
+    def job(name: str) -> str:
+        begun.append(name)
+        began.set()
+        time.sleep(0.2)
+        return name
+
+    cancel = threading.Event()
+    names = ["a", "b", "c", "bad"]
+    with pytest.raises(ValueError, match="broken"):
+        run_all(names, job, lambda *_: None, threads=1, cancel=cancel, look=look)
+    assert begun == ["a"] and not cancel.is_set()
+
+
+def test_while_there_is_nothing_but_to_wait_the_caller_hears_of_it() -> None:
+    heard: list[int] = []
+
+    def job(name: str) -> None:
+        time.sleep(0.3)
+
+    never = threading.Event()
+    run_all(["a"], job, lambda *_: None, threads=1, cancel=never, idle=lambda: heard.append(1))
+    assert heard

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from fairlead.build import finished
-from fairlead.build.builder import Builder, BuildReport, Made, Work
+from fairlead.build.builder import Asked, Builder, BuildReport, Made, Work
 from fairlead.build.daemon.graph import Graph, Placed
 from fairlead.build.execute import Result
 from fairlead.build.key import Platform, prelude_identities, target_record, target_records
 from fairlead.build.manifest import Folder, Manifest
-from fairlead.build.materialise import materialise, placed
-from fairlead.build.plan import Action
+from fairlead.build.materialise import Placer, placed
 from fairlead.build.tree import DiskTree
 from fairlead.errors import UsageError
 from fairlead.store import Record, Store
@@ -80,27 +79,11 @@ class Rebuilder(Builder):
 
     # -- what the engine asks for each action
 
-    def _recall(self, actions: list[Action], work: Work) -> list[Action]:
-        left: list[Action] = []
-        pending: set[str] = set()
-        for action in actions:
-            if pending.isdisjoint(action.inputs):
-                found = self.graph.recall(action, work.made)
-                if found is not None:
-                    work.made.update(found)
-                    work.cached += 1
-                    continue
-                if not super()._recall([action], work):
-                    continue
-            left.append(action)
-            pending.update(action.outputs)
-        return left
-
-    def _one(self, action: Action, inputs: Mapping[str, Manifest]) -> Made:
-        found = self.graph.recall(action, inputs)
+    def _look(self, asked: Asked) -> Made | None:
+        found = self.graph.recall(asked.action, asked.inputs)
         if found is not None:
             return Made(Result(found, "none", 0.0, ""), known=True)
-        return super()._one(action, inputs)
+        return super()._look(asked)
 
     # -- what follows
 
@@ -111,8 +94,9 @@ class Rebuilder(Builder):
             # Folders that are new on disk are not those that were watched.
             if graph.placed.pop(path, None) is None or isinstance(made[path], Folder):
                 graph.heard = False
-            materialise(self.place, path, made[path], self.store)
-        for path, (names, state) in placed(self.place, done, self.store).items():
+        placer = Placer(self.place, self.store)
+        placer.put({path: made[path] for path in done})
+        for path, (names, state) in placer.placed.items():
             graph.placed[path] = Placed(made[path], names, state)
         return done
 
@@ -131,10 +115,9 @@ class Rebuilder(Builder):
             new = self._new_records()
             requested = set(labels)
             finished.forget(self.store)
-            for label, record in new.items():
-                self.store.put_record(record)
-                if label in requested:
-                    self.store.results.put("latest", label, record.key.encode())
+            self.store.put_records(new.values())
+            keys = {label: record.key.encode() for label, record in new.items() if label in requested}
+            self.store.results.put_many("latest", keys)
             graph.keys |= {label: record.key for label, record in new.items()}
             graph.changed.clear()
         return False
@@ -198,9 +181,11 @@ class Rebuilder(Builder):
             some = todo[start : start + _AT_ONCE]
             self.sources.prepare({path for action in some for path in action.sources})
             for action in some:
-                self._toolchains(action.toolchains)
-            if self._recall(some, work):
-                return False
+                question = Asked(action, {path: work.made[path] for path in action.inputs})
+                found = self._find(question, self._toolchains(action.toolchains))
+                if found is None:
+                    return False
+                work.made.update(found.result.outputs)
             graph.take(some, work.made)
         if not graph.keys:
             records = target_records(self.plan, self.tree, Platform.here())
