@@ -1,6 +1,7 @@
 """Fairlead beside Ninja, Make and Bazel on one generated graph of shell commands.
 
-    python benchmarks/build.py [--actions 1000] [--rounds 3] [--tools fairlead,alone,ninja,make,bazel]
+    python benchmarks/build.py [--actions 1000] [--rounds 3] [--json]
+                               [--tools fairlead,alone,ninja,make,bazel]
 
 The graph: packages of 20 commands; 19 each copy one source, the last joins those copies. Each tool gets the
 same commands in its own language (BUCK, build.ninja, Makefile, BUILD) and makes everything. One command is
@@ -12,8 +13,12 @@ kill -9 of the server, for the tools that have one). The tools do unlike work: F
 command in a sandbox and go by content, Ninja and Make start it bare and go by times. `alone` is Fairlead
 without its daemon.
 
-Wall time is the caller's; CPU is that of the call, with a tool's server counted (/proc/PID/stat). Memory is
-what the server holds at the end (VmRSS).
+Wall time is the caller's; CPU is that of the call, with a tool's server counted and all processes below it
+(/proc/PID/stat), so that launchers which outlive the call are in it. Memory is what the server alone holds at
+the end (VmRSS).
+
+Figures are medians over the rounds; a ratio is the median over the rounds of the first tool's figure by the
+other's in the same round. The load is that of the machine before the first round and after the last.
 """
 
 from __future__ import annotations
@@ -31,8 +36,9 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 WIDTH = 20
 """Commands in a package."""
@@ -71,12 +77,9 @@ class Tool(ABC):
         return None
 
     def server_cpu(self) -> float:
-        """CPU seconds that a server of the tool has used so far, with those of its ended children."""
-        try:
-            fields = Path(f"/proc/{self.server()}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return 0.0
-        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+        """CPU seconds that a server of the tool has used so far, with those of all processes below it."""
+        pid = self.server()
+        return 0.0 if pid is None else _cpu_of_tree(pid)
 
     def memory(self) -> float:
         """MiB that the server holds."""
@@ -188,6 +191,7 @@ class Make(Tool):
 
 class Bazel(Tool):
     name = "bazel"
+    build: tuple[str, ...] = ("bazel",)
     version = ("dpkg-query", "-W", "-f", "${Version}", "bazel-bootstrap")  # its --version says "no_version"
 
     def describe(self) -> None:
@@ -226,6 +230,26 @@ def _genrules(attributes: str, command: str) -> str:
     )
 
 
+def _cpu_of_tree(root: int) -> float:
+    """CPU seconds of a process and of all below it, the ended ones that somebody waited for among them."""
+    used: dict[int, int] = {}
+    below: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        pid = int(folder.name)
+        used[pid] = sum(map(int, fields[11:15]))
+        below.setdefault(int(fields[1]), []).append(pid)
+    todo, total = [root], 0
+    while todo:
+        pid = todo.pop()
+        total += used.get(pid, 0)
+        todo += below.get(pid, ())
+    return total / os.sysconf("SC_CLK_TCK")
+
+
 def _children_cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -234,10 +258,11 @@ def _children_cpu() -> float:
 TOOLS: tuple[type[Tool], ...] = (Fairlead, Alone, Ninja, Make, Bazel)
 
 
-def graph(actions: int, rounds: int, chosen: list[type[Tool]], place: Path) -> None:
-    """Measure the four situations and print them, each beside Fairlead's."""
+def graph(actions: int, rounds: int, chosen: list[type[Tool]], place: Path) -> dict[str, Any]:
+    """Measure the situations with each tool: what `--json` prints, but for the versions."""
     tools = [kind(place / kind.name, actions // WIDTH) for kind in chosen]
     seen: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    before = os.getloadavg()[0]
     with contextlib.ExitStack() as stack:
         for tool in tools:
             stack.callback(tool.stop)
@@ -256,23 +281,59 @@ def graph(actions: int, rounds: int, chosen: list[type[Tool]], place: Path) -> N
                         continue
                     prepare(tool)
                     seen.setdefault((case, tool.name), []).append(tool.run())
-        memory = {tool.name: tool.memory() for tool in tools}
-    print(f"{actions} commands, {rounds} rounds, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} processors")
-    print("case      tool          wall s    CPU s   Fairlead's wall is   its CPU is")
+        memory = {tool.name: round(tool.memory(), 1) for tool in tools}
+    return {
+        "schema": "fairlead.benchmark.build/1",
+        "actions": actions,
+        "rounds": rounds,
+        "processors": os.cpu_count(),
+        "load": [round(before, 1), round(os.getloadavg()[0], 1)],
+        "rows": rows(seen, [tool.name for tool in tools]),
+        "memory": {name: size for name, size in memory.items() if size},
+    }
+
+
+def rows(seen: Mapping[tuple[str, str], list[tuple[float, float]]], names: list[str]) -> list[dict[str, Any]]:
+    """A row for each situation and tool: all figures, their medians, and how the first tool compares."""
+    found = []
     for case in CASES:
-        for tool in tools:
-            if not {(case, tool.name), (case, tools[0].name)} <= seen.keys():
+        first = seen.get((case, names[0]), [])
+        for name in names:
+            runs = seen.get((case, name), [])
+            if not runs:
                 continue
-            runs = seen[case, tool.name]
-            wall, cpu = (statistics.median(run[k] for run in runs) for k in (0, 1))
-            pairs = list(zip(seen[case, tools[0].name], runs, strict=True))
-            ratio = statistics.median(ours[0] / theirs[0] for ours, theirs in pairs)
-            used = sum(ours[1] for ours, _ in pairs) / max(sum(theirs[1] for _, theirs in pairs), 0.001)
-            beside = "" if tool is tools[0] else f"   {ratio:14.2f} x   {used:8.2f} x"
-            print(f"{case:9} {tool.name:10} {wall:9.3f} {cpu:8.3f}{beside}")
-    for tool in tools:
-        if memory[tool.name]:
-            print(f"memory    {tool.name:10} {memory[tool.name]:7.0f} MiB")
+            walls, cpus = ([round(run[kind], 4) for run in runs] for kind in (0, 1))
+            row: dict[str, Any] = {"case": case, "tool": name, "walls": walls, "cpus": cpus}
+            row |= {"wall": statistics.median(walls), "cpu": statistics.median(cpus)}
+            if name != names[0] and len(first) == len(runs):
+                for kind, what in enumerate(("wall", "cpu")):
+                    pairs = [(ours[kind], theirs[kind]) for ours, theirs in zip(first, runs, strict=True)]
+                    ratios = [ours / theirs for ours, theirs in pairs if theirs]  # ticks of CPU may be none
+                    row[f"{what}_ratio"] = round(statistics.median(ratios), 3) if ratios else None
+            found.append(row)
+    return found
+
+
+def show(said: Mapping[str, Any]) -> None:
+    """Print the figures for a person."""
+    for name, version in said["tools"].items():
+        print(f"{name}: {version}")
+    before, after = said["load"]
+    print(
+        f"{said['actions']} commands, {said['rounds']} rounds, load {before} to {after}, "
+        f"{said['processors']} processors"
+    )
+    first = next(iter(said["tools"])).capitalize()
+    print(f"case      tool          wall s    CPU s   {first}'s wall is   its CPU is")
+    for row in said["rows"]:
+        beside = ""
+        if "wall_ratio" in row:
+            ratios = (row["wall_ratio"], row["cpu_ratio"])
+            texts = ["?" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+            beside = f"   {texts[0]:>14} x   {texts[1]:>8} x"
+        print(f"{row['case']:9} {row['tool']:10} {row['wall']:9.3f} {row['cpu']:8.3f}{beside}")
+    for name, size in said["memory"].items():
+        print(f"memory    {name:10} {size:7.0f} MiB")
 
 
 def main() -> None:
@@ -282,15 +343,30 @@ def main() -> None:
     parser.add_argument(
         "--tools", default="fairlead,alone,ninja,make,bazel", help="the first is compared with all"
     )
+    parser.add_argument("--json", action="store_true", help="print one document with all figures")
     args = parser.parse_args()
     names = args.tools.split(",")
-    chosen = [kind for name in names for kind in TOOLS if kind.name == name and shutil.which(kind.version[0])]
+    if unknown := set(names) - {kind.name for kind in TOOLS}:
+        parser.error(f"there is no tool {', '.join(sorted(unknown))}")
+    if args.actions < 100 or args.rounds < 1:
+        parser.error("it takes 100 actions and one round at least")
+    chosen = [kind for name in names for kind in TOOLS if kind.name == name and shutil.which(kind.build[0])]
+    versions = {}
     for kind in chosen:
-        said = subprocess.run(kind.version, capture_output=True, text=True).stdout.splitlines()
-        print(f"{kind.name}: {said[0]}")
+        said = []
+        with contextlib.suppress(OSError):  # such as a Bazel that is no package of Debian's
+            said = subprocess.run(kind.version, capture_output=True, text=True).stdout.splitlines()
+        versions[kind.name] = said[0] if said else "?"
+    for name in names:
+        if name not in versions:
+            print(f"{name}: not here", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="fairlead-bench-") as folder:
         os.environ |= {"FAIRLEAD_STATE_DIR": f"{folder}/state", "FAIRLEAD_BUILD_DAEMON": "on"}
-        graph(args.actions, args.rounds, chosen, Path(folder))
+        document = {"tools": versions, **graph(args.actions, args.rounds, chosen, Path(folder))}
+    if args.json:
+        print(json.dumps(document, indent=2))
+    else:
+        show(document)
 
 
 if __name__ == "__main__":

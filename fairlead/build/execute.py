@@ -11,6 +11,7 @@ and the record comes last: whatever kills us before it costs a rerun, not a wron
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import posixpath
@@ -28,7 +29,7 @@ from fairlead.build.manifest import File, Folder, Link, Manifest
 from fairlead.build.plan import Action
 from fairlead.build.sources import Sources
 from fairlead.build.stage import ENVIRONMENT, Environment, Stage, keep_log
-from fairlead.build.workplace import PlacedStage, Workplaces, is_light
+from fairlead.build.workplace import MemoryFull, PlacedStage, Workplaces, is_light
 from fairlead.errors import FairleadError, MachineryError, WorkFailed
 from fairlead.store import Record, Store, crashpoint
 from fairlead.store.record import Part
@@ -254,8 +255,6 @@ class Executor:
         stage = self._stage(action, key, given, environments)
         reuse = False
         try:
-            for path, content in given.items():
-                stage.add(path, content)
             done = stage.run(action.argv, action.env, seconds=SECONDS, cancel=self.cancel)
             log = keep_log(self.store.blobs, stage.log)
             if done.code != 0 or done.timed_out:
@@ -288,13 +287,31 @@ class Executor:
         given: Mapping[str, Manifest],
         environments: Mapping[str, Environment],
     ) -> Stage:
-        """A stage in a workplace if there may be one, else in a folder of its own."""
+        """A stage with what the action is given: in a workplace if there may be one, else in a folder of its
+        own."""
         blobs, outputs = self.store.blobs, action.outputs
+        stage: Stage
         if self.enforced == "namespace" and is_light(given.values()):
             place = self.places.take()
             if place is not None:
-                return PlacedStage(place.root, blobs, self.enforced, outputs, environments, place=place)
-        return Stage(self.scratch / key, blobs, self.enforced, outputs, environments)
+                stage = PlacedStage(place.root, blobs, self.enforced, outputs, environments, place=place)
+                with contextlib.suppress(MemoryFull):
+                    return _filled(stage, given, action)
+        stage = Stage(self.scratch / key, blobs, self.enforced, outputs, environments)
+        return _filled(stage, given, action)
+
+
+def _filled(stage: Stage, given: Mapping[str, Manifest], action: Action) -> Stage:
+    """The stage with content at the paths of the project; if that fails, it is removed."""
+    try:
+        for path, content in given.items():
+            stage.add(path, content)
+    except BaseException as error:
+        stage.remove()
+        if isinstance(error, FairleadError) and not error.where:
+            error.where = f"{action.owner} ({describe(action)})"
+        raise
+    return stage
 
 
 def describe(action: Action) -> str:

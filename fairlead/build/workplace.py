@@ -14,6 +14,7 @@ nobody knows how large they become.
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -33,6 +34,10 @@ _LARGE = 1 << 20
 """Bytes of inputs, together, that an action may have in memory."""
 _FREE = 64 << 20
 """Bytes of memory that must be free there: a container may have that little."""
+
+
+class MemoryFull(Exception):
+    """There is no room to lay out an action's inputs: on the disk there may be."""
 
 
 class Workplace:
@@ -255,6 +260,8 @@ class PlacedStage(Stage):
                 for file in written:
                     self._copies[file] = path + file[len(target) :], signature(file)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
+                raise MemoryFull from error
             raise manifest.unplaced(error, "write", Path(target)) from error
 
     def collect(self, output: str, *, folder: bool) -> Manifest:

@@ -188,7 +188,11 @@ def _write_table(part: Any) -> str:
     for name in sorted(part):
         if not isinstance(name, str):
             raise TypeError(f"a record's names are str, not {type(name).__name__}")
-        items += (_write_str(name), _write(part[name]))
+        value = part[name]
+        if type(value) is str and value.isascii() and name.isascii():  # an environment
+            items.append(f"s{len(name)}:{name}s{len(value)}:{value}")
+        else:
+            items += (_write_str(name), _write(value))
     body = "".join(items)
     return f"m{len(body)}:{body}"
 

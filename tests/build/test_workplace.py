@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairlead.build import sandbox
+from fairlead.build import sandbox, workplace
 from fairlead.build.builder import Builder
 from fairlead.build.manifest import File, Folder, Link, Manifest
 from fairlead.build.plan import Plan
@@ -21,6 +21,7 @@ from fairlead.build.workplace import PlacedStage, Workplace, Workplaces, is_ligh
 from fairlead.errors import WorkFailed
 from fairlead.store import Blobs, Store
 from tests.build.test_engine import action, out, plan
+from tests.disk import small_disk
 
 GEN = "fairlead-out/gen"
 
@@ -124,6 +125,20 @@ def test_what_a_killed_run_left_in_memory_is_removed(tmp_path: Path) -> None:
     after.clear()
     assert not killed.light.exists()
     after.clear()
+
+
+def test_where_there_is_no_memory_left_actions_run_on_the_disk(
+    yard: tuple[Path, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (yard[0] / "p").mkdir()
+    (yard[0] / "p/in.txt").write_text("in\n" * 100_000)
+    count = action("a", "n", f"wc -l < p/in.txt > {out('a', 'n')}", sources=("p/in.txt",))
+    with small_disk(tmp_path / "memory", kilobytes=128) as memory:
+        monkeypatch.setattr(workplace, "_MEMORY", memory)
+        monkeypatch.setattr(workplace, "_FREE", 0)
+        build(yard, plan(count))
+        assert not list(memory.iterdir())
+    assert read(yard, out("a", "n")) == "100000\n"
 
 
 def test_large_inputs_are_not_laid_out_in_memory() -> None:
