@@ -53,6 +53,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("build.daemon_idle", 10800, "Seconds after which a daemon that nobody asks ends."),
     Setting("build.shard_seconds", 60, "A pytest file that takes this long runs in parts; 0: none does."),
     Setting("build.sandbox", "auto", "Isolation of actions and tests: auto, namespace, landlock or none."),
+    Setting(
+        "build.native_launcher", "auto", "Whether programs are started by the launcher in C: auto or off."
+    ),
     Setting("store.dir", "", "Folder of build blobs and results; empty means fairlead-out/store.", True),
     Setting("lint.disable", [], "Built-in rules that lint and fix leave out, by name."),
     Setting("lint.exclude", [], "Paths that lint and fix leave out, as globs relative to the repository."),
@@ -165,7 +168,7 @@ def load(start: Path | None = None, env: Mapping[str, str] = os.environ) -> Conf
 
 _PREFIX = "FAIRLEAD_"
 # Variables that are no settings: folders of a person, and what Fairlead's own parts tell each other.
-_OTHERS = ("CONFIG_DIR", "STATE_DIR", "CRASH_AT", "PUSH", "SOCKET", "ENTERED", "ROOTS")
+_OTHERS = ("CACHE_DIR", "CONFIG_DIR", "STATE_DIR", "CRASH_AT", "PUSH", "SOCKET", "ENTERED", "ROOTS")
 
 
 def unheeded(env: Mapping[str, str] = os.environ) -> list[tuple[str, str]]:
@@ -197,6 +200,11 @@ def user_state_dir(env: Mapping[str, str] = os.environ) -> Path:
     return _user_dir(
         env, "FAIRLEAD_STATE_DIR", "XDG_STATE_HOME", ".local/state", "Library/Application Support"
     )
+
+
+def user_cache_dir(env: Mapping[str, str] = os.environ) -> Path:
+    """Where what can be made again is kept for a person: FAIRLEAD_CACHE_DIR, else the system's folder."""
+    return _user_dir(env, "FAIRLEAD_CACHE_DIR", "XDG_CACHE_HOME", ".cache", "Library/Caches")
 
 
 def _user_dir(env: Mapping[str, str], own: str, xdg: str, linux: str, macos: str) -> Path:

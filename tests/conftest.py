@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 os.environ["FAIRLEAD_BUILD_DAEMON"] = "off"  # a test that wants one says so, and ends it
+# one folder for all tests and runs: what is made there is named by its content, and takes a compiler
+os.environ.setdefault("FAIRLEAD_CACHE_DIR", f"{tempfile.gettempdir()}/fairlead-tests-{os.getuid()}")
 
 
 @pytest.fixture(scope="session")

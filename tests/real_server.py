@@ -51,6 +51,7 @@ class Person:
             **kept,
             "HOME": str(self.home),
             "PYTHONPATH": str(ROOT),
+            "FAIRLEAD_CACHE_DIR": os.environ["FAIRLEAD_CACHE_DIR"],
             "GIT_AUTHOR_NAME": self.name,
             "GIT_AUTHOR_EMAIL": f"{self.name}@example.org",
             "GIT_COMMITTER_NAME": self.name,

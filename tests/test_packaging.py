@@ -34,6 +34,7 @@ def test_the_wheel_holds_code_rules_and_pages_and_nothing_else(dist: Path) -> No
     wheel = next(dist.glob("*.whl"))
     names = zipfile.ZipFile(wheel).namelist()
     assert all(name.startswith(("fairlead/", f"fairlead-{__version__}.dist-info/")) for name in names)
+    assert "fairlead/native/main.c" in names  # no wheel needs a compiler, and where one is it is used
     for needed in ("fairlead/build/prelude/", "fairlead/serve/templates/", "fairlead/serve/static/"):
         assert any(name.startswith(needed) for name in names), needed
 

@@ -63,6 +63,7 @@ def describe(status: dict[str, Any]) -> str:
             f"does      {doing}; {status['waiting']} waiting; {status['commands']} done",
             f"watches   {watched}",
             f"memory    {status['memory'] / 2**20:.0f} MiB",
+            f"launcher  {status['launcher']}",
         ]
     )
 

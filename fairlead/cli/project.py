@@ -195,7 +195,8 @@ def sandbox_level(args: argparse.Namespace, project: Project) -> Requested:
 
 
 def level(wanted: str, project: Project) -> Requested:
-    """A level by its name; UsageError for an unknown one."""
+    """A level by its name; UsageError for an unknown one. With it goes which launcher starts what is held."""
+    _choose_launcher(project)
     for known in LEVELS:
         if wanted == known:
             return known
@@ -204,6 +205,20 @@ def level(wanted: str, project: Project) -> Requested:
         where=project.settings.source("build.sandbox"),
         remedy="use " + ", ".join(LEVELS),
     )
+
+
+def _choose_launcher(project: Project) -> None:
+    wanted = project.settings.text("build.native_launcher")
+    if wanted not in ("auto", "off"):
+        raise UsageError(
+            f"the native launcher is auto or off, not {wanted}",
+            where=project.settings.source("build.native_launcher"),
+        )
+    # A build that has nothing to do loads no sandbox, and "auto" is what holds if nobody chooses.
+    if wanted == "off" or "fairlead.build.sandbox" in sys.modules:
+        from fairlead.build.sandbox import native
+
+        native.choose(wanted)
 
 
 def jobs(args: argparse.Namespace, project: Project) -> int:

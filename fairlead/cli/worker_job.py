@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from fairlead import config
-from fairlead.build.sandbox import MIB, Requested
+from fairlead.build.sandbox import MIB, Requested, native
 from fairlead.cli.terminal import note
 from fairlead.keys.signer import Signer
 from fairlead.worker.candidate import Candidate, Limits
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> int:
     _bound_memory(settings.number("worker.memory_mib") * MIB)
     job = Job.from_line(sys.stdin.buffer.readline().decode())
     threading.Thread(target=_watch_supervisor, name="supervisor", daemon=True).start()
+    native.choose(settings.text("build.native_launcher"))
     signer = Signer.load(state.key)
     candidate = Candidate(
         job=job,

@@ -1,12 +1,13 @@
 """What a hostile program can do inside: every test runs one, and looks from outside at what it got.
 
 Always at level "namespace" by name, never "auto": a program that kills all it can see must not run without
-one.
+one. Every test runs by both launchers, the native one and init.py: the walls are the same.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,15 +15,16 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fairlead.build import sandbox
-from fairlead.build.sandbox import MIB, Bind, Command, Completed, launcher, system
+from fairlead.build.sandbox import MIB, Bind, Command, Completed, process, system
 from fairlead.errors import MachineryError, UsageError
+from tests.build.launchers import BY, by
 from tests.build.ordinary import ordinary_user
 from tests.disk import small_disk
 
@@ -34,6 +36,11 @@ BEAT = "while :; do date +%s%N > /outputs/new; mv /outputs/new /outputs/beat; sl
 def namespaces() -> None:
     """These tests are about namespaces: without them there is nothing to test, and that is a failure."""
     assert sandbox.refusal() == "", "this machine refuses user namespaces: these tests cannot run on it"
+
+
+@pytest.fixture(autouse=True, params=BY)
+def launched_by(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield from by(request.param)
 
 
 class Jail:
@@ -314,7 +321,7 @@ def test_nothing_survives_the_program(jail: Jail) -> None:
 
 def test_one_launcher_serves_many_and_nothing_passes_between_them(jail: Jail) -> None:
     jail.shell("true")
-    kept = [each._pid for each in launcher._idle]
+    kept = [each._pid for each in process.idle]
     look = """
         import os, resource, signal
         limits = [resource.getrlimit(kind) for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS)]
@@ -336,18 +343,18 @@ def test_one_launcher_serves_many_and_nothing_passes_between_them(jail: Jail) ->
     assert jail.run(spoil, cpu_seconds=7, memory_bytes=512 * MIB).code == -9
     assert jail.run(look).code == 0
     assert jail.said == first and "left" not in first
-    assert kept and [each._pid for each in launcher._idle] == kept
+    assert kept and [each._pid for each in process.idle] == kept
 
 
 def test_a_launcher_that_was_killed_or_had_to_stop_is_replaced(jail: Jail) -> None:
     jail.shell("true")
-    for each in launcher._idle:
+    for each in process.idle:
         os.kill(each._pid, signal.SIGKILL)
         os.waitid(os.P_PID, each._pid, os.WEXITED | os.WNOWAIT)
     assert jail.shell("exit 3").code == 3
-    stopped = [each._pid for each in launcher._idle][-1]
+    stopped = [each._pid for each in process.idle][-1]
     assert jail.shell("sleep 300", wall_seconds=0.5).timed_out
-    assert stopped not in [each._pid for each in launcher._idle]
+    assert stopped not in [each._pid for each in process.idle]
     with pytest.raises(ProcessLookupError):
         os.kill(stopped, 0)
     assert jail.shell("exit 4").code == 4
@@ -361,7 +368,7 @@ def test_commands_at_once_have_a_launcher_each(jail: Jail) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(one, range(12))) == list(range(12))
-    assert len({each._pid for each in launcher._idle}) == len(launcher._idle) >= 2
+    assert len({each._pid for each in process.idle}) == len(process.idle) >= 2
 
 
 def test_the_wall_time_ends_the_whole_tree(jail: Jail) -> None:
@@ -387,12 +394,13 @@ def test_cancelling_ends_the_tree(jail: Jail) -> None:
     assert time.monotonic() - started < 10
 
 
-def test_when_we_are_killed_so_is_the_program(jail: Jail) -> None:
+def test_when_we_are_killed_so_is_the_program(jail: Jail, launched_by: str) -> None:
     code = f"""
 import sys; sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
 from fairlead.build import sandbox
-from fairlead.build.sandbox import Bind, Command
+from fairlead.build.sandbox import Bind, Command, native
+native.choose({"auto" if launched_by == "native" else "off"!r})
 loop = {BEAT!r}
 bind = Bind(Path({str(jail.outputs)!r}), "/outputs", writable=True)
 sandbox.run(Command(["/bin/sh", "-c", loop], {{"PATH": "/usr/bin:/bin"}}, "/", Path({str(jail.log)!r}),
@@ -529,14 +537,15 @@ def test_level_none_ends_the_tree_and_scrubs_the_environment(jail: Jail) -> None
     assert beat.read_text() == last
 
 
-def test_an_ordinary_user_has_the_same_walls() -> None:
+def test_an_ordinary_user_has_the_same_walls(launched_by: str) -> None:
     user, python = ordinary_user()
     folder = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True).stdout.strip())
     try:
-        for name in ("inputs", "outputs", "secret", "code"):
+        for name in ("inputs", "outputs", "secret", "code", "cache"):
             (folder / name).mkdir()
         (folder / "secret/key").write_text("s3cret")
         subprocess.run(["cp", "-r", str(ROOT / "fairlead"), str(folder / "code/fairlead")], check=True)
+        shutil.copytree(ROOT / "native", folder / "code/native")
         if os.getuid() == 0:
             subprocess.run(["chown", "-R", str(user), str(folder)], check=True)
         program = f"""
@@ -554,13 +563,14 @@ print(len([n for n in os.listdir("/proc") if n.isdigit()]))
 import sys; sys.path.insert(0, {str(folder / "code")!r})
 from pathlib import Path
 from fairlead.build import sandbox
-from fairlead.build.sandbox import Bind, Command, system
+from fairlead.build.sandbox import Bind, Command, native, system
+native.choose({"auto" if launched_by == "native" else "off"!r})
 assert sandbox.refusal() == "", sandbox.refusal()
 inputs = Bind(Path({str(folder / "inputs")!r}), "/inputs")
 outputs = Bind(Path({str(folder / "outputs")!r}), "/outputs", writable=True)
 done = sandbox.run(Command([system.interpreter(), "-I", "-c", {program!r}], {{}}, "/",
     Path({str(folder / "log")!r}), root_binds=[inputs, outputs], level="namespace"))
-print(done.code, done.enforced)
+print(done.code, done.enforced, "native" if not native.refusal() else "python")
 """
         switch: dict[str, object] = (
             {"user": user, "group": user, "extra_groups": []} if os.getuid() == 0 else {}
@@ -571,9 +581,10 @@ print(done.code, done.enforced)
             text=True,
             check=False,
             cwd=folder,
+            env={**os.environ, "FAIRLEAD_CACHE_DIR": str(folder / "cache")},
             **switch,  # type: ignore[call-overload]
         )
-        assert done.stdout.split() == ["0", "namespace"], done.stderr + done.stdout
+        assert done.stdout.split() == ["0", "namespace", launched_by], done.stderr + done.stdout
         assert (folder / "log").read_text().splitlines() == ["1000", "-1 -1 -1", "2"]
         assert (folder / "outputs/made").read_text() == "made"
         assert (folder / "outputs/made").stat().st_uid == user
@@ -592,7 +603,7 @@ def test_a_used_network_is_not_the_next_programs(jail: Jail) -> None:
     """
     assert jail.run(look).code == 0, jail.said
     first = jail.said
-    kept = {each._pid for each in launcher._idle}
+    kept = {each._pid for each in process.idle}
     use = """
         import socket
         with socket.create_server(("127.0.0.1", 4711)) as server:
@@ -619,7 +630,7 @@ def test_a_used_network_is_not_the_next_programs(jail: Jail) -> None:
         assert jail.run(spoil).code == 0, jail.said
         assert jail.run(look).code == 0, jail.said
         assert jail.said == first
-    assert {each._pid for each in launcher._idle} == kept  # by the same launcher
+    assert {each._pid for each in process.idle} == kept  # by the same launcher
 
 
 def test_places_of_one_command_are_not_there_for_the_next(jail: Jail) -> None:

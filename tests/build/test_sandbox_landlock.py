@@ -24,6 +24,7 @@ import pytest
 from fairlead.build import sandbox
 from fairlead.build.sandbox import Bind, Command, Completed, command, filter, landlock, system
 from fairlead.errors import MachineryError
+from tests.build.launchers import BY, by
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_NAMESPACES = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
@@ -33,6 +34,11 @@ WITHOUT_NAMESPACES = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
 def held() -> None:
     """These tests are about Landlock: without it there is nothing to test, and that is a failure."""
     assert landlock.refusal() == "", "these tests need Linux 6.2 with Landlock"
+
+
+@pytest.fixture(autouse=True, params=BY)
+def launched_by(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield from by(request.param)
 
 
 class Jail:

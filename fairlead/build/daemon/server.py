@@ -230,6 +230,8 @@ class Server:
 
     def status(self) -> dict[str, object]:
         """What `fairlead daemon status` tells."""
+        from fairlead.build.sandbox import native
+
         current = self._current
         return {
             "pid": os.getpid(),
@@ -241,6 +243,7 @@ class Server:
             "running": None if current is None else current.argv,
             "waiting": len(self._queue),
             "memory": _memory(),
+            "launcher": native.state(),
             "idle_seconds": self.idle,
             **self.state.facts(),
         }

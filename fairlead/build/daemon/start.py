@@ -141,7 +141,6 @@ def environment(env: os._Environ[str]) -> dict[str, str]:
 def own(env: os._Environ[str]) -> dict[bytes, bytes]:
     """What a daemon keeps of that: who we are, and where our state is. A command brings its own."""
     kept = {name: value for name, value in env.items() if name == "HOME" or name.startswith("XDG_")}
-    if "FAIRLEAD_STATE_DIR" in env:
-        kept["FAIRLEAD_STATE_DIR"] = env["FAIRLEAD_STATE_DIR"]
+    kept |= {name: env[name] for name in ("FAIRLEAD_STATE_DIR", "FAIRLEAD_CACHE_DIR") if name in env}
     fixed = {**kept, "PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     return {os.fsencode(name): os.fsencode(value) for name, value in fixed.items()}

@@ -24,7 +24,7 @@ import struct
 
 TYPE_CHECKING = False  # typing itself would cost each launcher some milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 LEAST = 3
 CREATE, ADD, RESTRICT = 444, 445, 446  # the same on all machines
@@ -63,30 +63,40 @@ def refusal() -> str:
 
 
 def restrict(binds: Sequence[tuple[str, bool]], masks: Collection[str], *, network: bool = False) -> None:
-    """Hold this process, and all that it starts, to `binds`: (path, whether it may be written).
+    """Hold this process, and all that it starts, to `rules`. It must have given up new privileges
+    (PR_SET_NO_NEW_PRIVS) before. OSError where the kernel refuses.
+    """
+    handled, found = rules(binds, masks, network=network)
+    ruleset = _call(CREATE, handled, ctypes.c_size_t(len(handled)), 0)
+    try:
+        for path, rights in found:
+            _add(ruleset, path, rights)
+        _call(RESTRICT, ruleset, 0)
+    finally:
+        os.close(ruleset)
 
-    `masks` are folders below them that stay closed: their names can be read and nothing in them. Paths that
-    are not there are left out. It must have given up new privileges (PR_SET_NO_NEW_PRIVS) before. OSError
-    where the kernel refuses.
+
+def rules(
+    binds: Iterable[tuple[str, bool]], masks: Collection[str], *, network: bool = False
+) -> tuple[bytes, list[tuple[str, int]]]:
+    """What holds a program to `binds`, (path, whether it may be written): the kernel's struct that says what
+    is handled, and the paths with the rights to them. Of these a file can have those `ON_FILES` alone.
+
+    `masks` are folders below the binds that stay closed: their names can be read and nothing in them. A path
+    may be one that is not there.
     """
     known = version()
     closed = {os.path.realpath(path) for path in masks}
     files = EVERYTHING[max(number for number in EVERYTHING if number <= known)]
     ports = PORTS if known >= 4 and not network else 0
     parts = [files, *([ports] if known >= 4 else []), *([SCOPES] if known >= 6 else [])]
-    ruleset = _call(CREATE, struct.pack(f"{len(parts)}Q", *parts), ctypes.c_size_t(8 * len(parts)), 0)
-    try:
-        for path in READABLE:
-            _add(ruleset, path, files & READ)
-        for path in WRITABLE:
-            _add(ruleset, path, files & ~MAKE_DEVICES & ~EXECUTE)
-        for path, writable in binds:
-            rights = files & ~MAKE_DEVICES & ~IOCTL if writable else files & READ
-            for part, whole in _around(os.path.realpath(path), closed):
-                _add(ruleset, part, rights if whole else READ_DIR)
-        _call(RESTRICT, ruleset, 0)
-    finally:
-        os.close(ruleset)
+    found = [(path, files & READ) for path in READABLE]
+    found += [(path, files & ~MAKE_DEVICES & ~EXECUTE) for path in WRITABLE]
+    for path, writable in binds:
+        rights = files & ~MAKE_DEVICES & ~IOCTL if writable else files & READ
+        inner = _around(os.path.realpath(path), closed)
+        found += [(part, rights if whole else READ_DIR) for part, whole in inner]
+    return struct.pack(f"{len(parts)}Q", *parts), found
 
 
 def drop_capabilities() -> None:

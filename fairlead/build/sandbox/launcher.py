@@ -1,45 +1,35 @@
-"""Hands commands to init.py, waits, and ends them in time.
+"""Hands commands to a launcher, waits, and ends them in time.
 
-A launcher is a small interpreter of its own (posix_spawn) rather than a fork of this one: forking a program
-with threads and much memory is slow and unsafe, and what builds the sandbox then carries nothing of ours.
-Launchers are kept for the next command, one for each that runs at once: starting one takes 30 ms, a fork of
-one takes 1 ms. One that had to be stopped, or did not answer, is not used again; all end with this process,
-whose end of the socket closes.
+A launcher is a small process of its own (posix_spawn) rather than a fork of this one: forking a program with
+threads and much memory is slow and unsafe, and what builds the sandbox then carries nothing of ours.
+Launchers are kept for the next command, one for each that runs at once (process.py): starting one takes up
+to 30 ms, running a command by one about 1 ms.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import json
 import os
-import select
 import shutil
 import signal
-import socket
-import struct
 import sys
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 from fairlead.build.record.asked import Asked
-from fairlead.build.sandbox import landlock, system
+from fairlead.build.sandbox import landlock, native, process, system
 from fairlead.build.sandbox.command import Bind, Command, Completed, Enforced, Requested
+from fairlead.build.sandbox.process import End, Process
 from fairlead.errors import MachineryError, UsageError
 from fairlead.store import atomic
 
-End: TypeAlias = Literal["ended", "cancelled", "time", "disk"]
-
-_GRACE = 10.0  # seconds for the launcher to end its tree after SIGTERM
-_TICK = 0.2  # seconds between looks at `cancel`
-_KEPT = 4 * (os.cpu_count() or 1)  # launchers without work
 OUTSIDE = 65432
 """The host number of a program's user when we are root: nobody's, and not "nobody", which owns things."""
 
@@ -56,7 +46,7 @@ def run(
     program that cannot be started is a UsageError; a sandbox that cannot be made is a MachineryError. The log
     files are made new.
     """
-    return _run(command, enforcement(command.level), cancel, on_tick)
+    return _run(command, enforcement(command.level), _suited(command), cancel, on_tick)
 
 
 def enforcement(requested: Requested) -> Enforced:
@@ -107,16 +97,31 @@ def _refused(level: Enforced) -> str:
         return "it exists on Linux only"
     with tempfile.TemporaryDirectory(prefix="fairlead-probe-") as folder:
         probe = Command(["/bin/sh", "-c", ":"], {}, "/", Path(folder) / "log", level=level, wall_seconds=60)
-        try:
-            done = _run(probe, level)
-        except (MachineryError, UsageError) as error:
-            return error.what.removeprefix("cannot make the sandbox: ")
-        return "" if done.code == 0 else f"a trial run ended with {done.code}"
+        why = _tried(probe, level, _suited(probe))
+        if why and not native.refusal():
+            found = _tried(probe, level, Process)
+            if not found:  # it is the native launcher that does not suit this machine
+                native.give_up(f"a trial of it failed: {why}")
+            why = found
+        return why
+
+
+def _tried(probe: Command, level: Enforced, kind: type[Process]) -> str:
+    try:
+        done = _run(probe, level, kind)
+    except (MachineryError, UsageError) as error:
+        return error.what.removeprefix("cannot make the sandbox: ")
+    return "" if done.code == 0 else f"a trial run ended with {done.code}"
+
+
+def _suited(command: Command) -> type[Process]:
+    return native.Native if native.can_run(command) else Process
 
 
 def _run(
     command: Command,
     enforced: Enforced,
+    kind: type[Process],
     cancel: threading.Event | None = None,
     on_tick: Callable[[], None] | None = None,
 ) -> Completed:
@@ -124,6 +129,9 @@ def _run(
         raise MachineryError("the folder to run in is not there", where=command.cwd)
     with contextlib.ExitStack() as stack:
         base, own = _request(command, enforced)
+        if kind is native.Native:
+            _complete(own, command, enforced)
+            base = base or native.level_of(enforced, command.network)
         fds = []
         try:
             for log in (command.stdout, command.stderr):
@@ -142,177 +150,15 @@ def _run(
                 on_tick()
             return _is_full(command.stdout.parent, command.keep_free)
 
-        why, said = _hand(_launcher(base), own, fds, command.wall_seconds, cancel, full)
+        taken = process.take(kind, base)
+        why, said = process.hand(taken, own, fds, command.wall_seconds, cancel, full)
         if "stale" in said:
-            why, said = _hand(_Launcher(base), own, fds, command.wall_seconds, cancel, full)
+            why, said = process.hand(kind(base), own, fds, command.wall_seconds, cancel, full)
         seconds = time.monotonic() - started
         if cancel is not None and cancel.is_set():
             raise KeyboardInterrupt
         done = _answer(command, enforced, said, why, seconds)
         return done if record is None else replace(done, asked=_asked(record))
-
-
-def _hand(
-    launcher: _Launcher,
-    own: Mapping[str, object],
-    fds: Sequence[int],
-    wall_seconds: float | None,
-    cancel: threading.Event | None,
-    full: Callable[[], bool],
-) -> tuple[End, dict[str, Any]]:
-    """Have a command run, and keep the launcher for the next one: how the wait ended, and the answer."""
-    why: End = "cancelled"
-    try:
-        launcher.start(own, fds)
-        why = launcher.wait(wall_seconds, cancel, full)
-    finally:
-        said = launcher.answer() if why == "ended" else launcher.end()
-        if launcher.alive:
-            _keep(launcher)
-    return why, said
-
-
-def _launcher(base: str) -> _Launcher:
-    """One without work that has this base, else a new one."""
-    for found in reversed(list(_idle)):
-        if found.base != base:
-            continue
-        try:
-            _idle.remove(found)
-        except ValueError:  # another thread was faster
-            continue
-        if found.usable():
-            return found
-    return _Launcher(base)
-
-
-def _keep(launcher: _Launcher) -> None:
-    """For the next command with this base; of too many the one that waits longest goes."""
-    _idle.append(launcher)
-    if len(_idle) > _KEPT:
-        with contextlib.suppress(IndexError):
-            _idle.popleft().close()
-
-
-class _Launcher:
-    """A running init.py for commands with one base (a JSON document of `_request`); one command at a time."""
-
-    def __init__(self, base: str) -> None:
-        self.base = base
-        self._told = False
-        self._calls, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        python = system.interpreter()
-        files = ("init.py", "mounts.py", "filter.py", "landlock.py")
-        parts = [str(_as_file("fairlead.build.sandbox", name)) for name in files]
-        argv = [python, "-I", "-S", "-E", *parts]
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-            (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
-        ]
-        try:
-            self._pid = os.posix_spawn(python, argv, {"PATH": os.defpath}, file_actions=actions, setsid=True)
-        except OSError as error:
-            self._calls.close()
-            raise MachineryError(
-                f"cannot start the sandbox's launcher: {error.strerror}", where=python
-            ) from error
-        finally:
-            theirs.close()
-        self.alive = True
-
-    def usable(self) -> bool:
-        """Whether it still waits for work: somebody may have killed it."""
-        watch = select.poll()
-        watch.register(self._calls, select.POLLIN)
-        if watch.poll(0):
-            self.close()
-        return self.alive
-
-    def start(self, own: Mapping[str, object], fds: Sequence[int]) -> None:
-        """Run a command: `own` is what it has beside the base, `fds` its logs and the mounts for overlays."""
-        text = json.dumps(own)
-        if self.base and not self._told:
-            text = f'{text[:-1]}, "base": {self.base}}}'
-            self._told = True
-        data = text.encode()
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: so says its answer
-            socket.send_fds(self._calls, [struct.pack("I", len(data))], fds)
-            self._calls.sendall(data)
-
-    def lower(self, source: Path) -> int | None:
-        """A mount of the folder in which its owner's files are the program's, as a descriptor; None where the
-        kernel makes none."""
-        self.start({"lower": str(source), "outside": OUTSIDE}, [])
-        try:
-            _, fds, _, _ = socket.recv_fds(self._calls, 16, 1)
-            for fd in fds:
-                os.set_inheritable(fd, False)
-        except ConnectionError:
-            fds = []
-        return fds[0] if fds else None
-
-    def wait(self, seconds: float | None, cancel: threading.Event | None, full: Callable[[], bool]) -> End:
-        """Wait until there is an answer, or a reason to end the command."""
-        deadline = None if seconds is None else time.monotonic() + seconds
-        watch = select.poll()
-        watch.register(self._calls, select.POLLIN)
-        while True:
-            if cancel is not None and cancel.is_set():
-                return "cancelled"
-            if full():
-                return "disk"
-            left = _TICK if deadline is None else min(_TICK, deadline - time.monotonic())
-            if left <= 0:
-                return "time"
-            if watch.poll(left * 1000):
-                return "ended"
-
-    def answer(self) -> dict[str, Any]:
-        """What it says of the command; nothing, if it has died."""
-        said = self._said()
-        if not said or "last" in said:
-            self.close()
-        return said
-
-    def _said(self) -> dict[str, Any]:
-        told = b""
-        with contextlib.suppress(ConnectionError):
-            while part := self._calls.recv(1 << 16):
-                told += part
-                with contextlib.suppress(ValueError):
-                    return dict(json.loads(told))
-        return {}
-
-    def end(self) -> dict[str, Any]:
-        """End the command with all that it started, and the launcher: SIGTERM lets it do so in order."""
-        os.kill(self._pid, signal.SIGTERM)
-        said = self._said() if self.wait(_GRACE, None, lambda: False) == "ended" else {}
-        self.close()
-        return said
-
-    def close(self) -> None:
-        """See that it is gone. After its answer nothing of the command runs any more."""
-        self.alive = False
-        self._calls.close()
-        os.kill(self._pid, signal.SIGKILL)
-        os.waitpid(self._pid, 0)
-
-
-_idle: deque[_Launcher] = deque()
-"""Launchers without work. A deque, for several threads take from it."""
-
-
-@atexit.register
-def _end_idle() -> None:
-    """They would end by themselves; waited for, their time counts as ours."""
-    while _idle:
-        _idle.pop().close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # they answer to the process that started them
 
 
 def _make_log(log: Path) -> int:
@@ -321,21 +167,6 @@ def _make_log(log: Path) -> int:
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     os.fchmod(fd, 0o666)  # the program, another user, may open its own /dev/stderr again
     return fd
-
-
-@functools.cache
-def _as_file(package: str, name: str) -> Path:
-    """A module that another interpreter reads, as a file: itself, or a copy where the package is in a zip."""
-    from importlib import resources
-
-    own = resources.files(package).joinpath(name)
-    if isinstance(own, Path):
-        return own
-    folder = tempfile.mkdtemp(prefix="fairlead-launcher-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    copy = Path(folder) / name
-    copy.write_bytes(own.read_bytes())
-    return copy
 
 
 def _request(command: Command, enforced: Enforced) -> tuple[str, dict[str, object]]:
@@ -361,9 +192,8 @@ def _request(command: Command, enforced: Enforced) -> tuple[str, dict[str, objec
         )
         places = {bind.dest for bind in own}
         binds = _last([*(bind for bind in beneath if bind.dest not in places), *own])
-    elif enforced == "landlock":  # paths are those outside; a program may open its own output again
-        logs = [log for log in (command.stdout, command.stderr) if log is not None]
-        binds = [*system.binds(), *binds, *(Bind(log, str(log), writable=True) for log in logs)]
+    elif enforced == "landlock":  # paths are those outside
+        binds = [*system.binds(), *binds, *_own_logs(command)]
         _check(binds)
         binds = sorted(_last(binds), key=lambda bind: bind.dest.count("/"))
         masks = sorted({*system.masks(), *masks})
@@ -386,6 +216,20 @@ def _request(command: Command, enforced: Enforced) -> tuple[str, dict[str, objec
             "processes": command.processes,
         },
     }
+
+
+def _complete(own: dict[str, object], command: Command, enforced: Enforced) -> None:
+    """What the native launcher is told and init.py finds out: the rules of Landlock."""
+    own["landlock"] = None
+    if enforced == "landlock":
+        binds = [(str(bind.src), bind.writable) for bind in [*command.root_binds, *_own_logs(command)]]
+        own["landlock"] = native.rules(binds, sorted({*system.masks(), *command.masks}), command.network)
+
+
+def _own_logs(command: Command) -> list[Bind]:
+    """At level landlock: a program may open its own output again."""
+    logs = [log for log in (command.stdout, command.stderr) if log is not None]
+    return [Bind(log, str(log), writable=True) for log in logs]
 
 
 @functools.lru_cache(64)
@@ -468,9 +312,9 @@ def _give(command: Command, own: dict[str, object], stack: contextlib.ExitStack)
         if bind.writable and not bind.overlay and bind.src.exists():
             os.chown(bind.src, OUTSIDE, OUTSIDE)
         elif bind.overlay:
-            launcher = _launcher("")
-            lower = launcher.lower(bind.src)
-            _keep(launcher)
+            launcher = process.take(Process, "")
+            lower = launcher.lower({"lower": str(bind.src), "outside": OUTSIDE})
+            process.keep(launcher)
             if lower is not None:
                 lowers[bind.dest] = lower
                 stack.callback(os.close, lower)
@@ -485,7 +329,7 @@ def _recording(command: Command, own: dict[str, object], stack: contextlib.ExitS
     folder = Path(tempfile.mkdtemp(prefix=".record-", dir=command.stdout.parent))
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
     own["record"] = str(folder / "record")
-    own["supervisor"] = str(_as_file("fairlead.build.record", "supervisor.py"))
+    own["supervisor"] = str(process.as_file("fairlead.build.record", "supervisor.py"))
     return folder / "record"
 
 
