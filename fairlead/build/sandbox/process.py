@@ -83,11 +83,12 @@ class Process:
 
     def start(self, own: Mapping[str, object], fds: Sequence[int]) -> None:
         """Run a command, of which `fds` are the logs and the mounts for overlays."""
-        data = self.message(own, first=not self._told)
+        text = self.message(own, first=not self._told)
+        data = struct.pack("I", len(text)) + text
         self._told = True
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it died: so says its answer
-            socket.send_fds(self._calls, [struct.pack("I", len(data))], fds)
-            self._calls.sendall(data)
+            sent = socket.send_fds(self._calls, [data], fds)
+            self._calls.sendall(data[sent:])
 
     def lower(self, request: Mapping[str, object]) -> int | None:
         """A mount that a request of init.py asks for, as a descriptor; None where the kernel makes none."""
