@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from selection import figures, kinds, process, releases, rival
+from selection import figures, kinds, pants, process, releases, rival
 from selection.catalogue import Foreign, chosen
 from selection.edit import Edit
 from selection.measure import Fairlead, Measure, line
@@ -119,8 +119,12 @@ def work(project: Foreign, args: argparse.Namespace, until: float) -> bool:
     try:
         if args.oracle:
             ask_oracle(place, args, until)
-        elif args.testmon:
-            rival.measure(place, Oracle(place), itertools.islice(drawn(place, args), args.count), until, say)
+        elif args.testmon or args.pants:
+            edits = itertools.islice(drawn(place, args), args.count)
+            if args.pants:
+                pants.measure(place, Oracle(place), edits, until, say, args.pants)
+            else:
+                rival.measure(place, Oracle(place), edits, until, say)
         else:
             measure(place, args, until)
     except Failed as error:
@@ -144,6 +148,9 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="drop the figures kept under that name")
     parser.add_argument("--oracle", action="store_true", help="ask the oracle alone")
     parser.add_argument("--testmon", action="store_true", help="measure pytest-testmon in place of fairlead")
+    parser.add_argument(
+        "--pants", nargs="+", metavar="WORD", help=f"ask Pants {pants.VERSION} instead, by this command"
+    )
     parser.add_argument("--table", action="store_true", help="print the figures that are there")
     parser.add_argument(
         "--fairlead",
@@ -161,7 +168,7 @@ def main() -> int:
             good = all(pool.map(lambda project: work(project, args, until), projects))
     if args.oracle:
         return 0 if good else 1
-    name = "testmon" if args.testmon else args.run
+    name = "pants" if args.pants else "testmon" if args.testmon else args.run
     places = [Workplace(project, args.folder, args.fairlead) for project in projects]
     paths = [place.folder / "runs" / f"{name}.jsonl" for place in places]
     edits = figures.read(path for path in paths if path.exists())

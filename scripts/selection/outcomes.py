@@ -62,6 +62,11 @@ def of_report(path: Path) -> dict[str, str] | None:
         return None
 
 
+def bad(outcomes: Outcomes) -> set[str]:
+    """The nodes that failed."""
+    return {node for node, outcome in outcomes.items() if outcome in BAD}
+
+
 def of_suites(path: Path) -> list[Suite]:
     """The targets in what `fairlead test --junit` wrote."""
     suites = []

@@ -3,9 +3,6 @@
 It gets a pytest that it accepts, so its environment is not quite the oracle's: nodes that differ in the
 clean tree are left out. A run that ends with an error of its own is told as that, and counts as everything
 run again.
-
-Pants infers dependencies from imports; it cannot be run here, since its releases are not in the package
-registry. What its documentation promises is not what it does with a tree, so it is not modelled either.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Workplace:
                 raise Failed(f"fairlead init ended with {done.code}: {(done.out + done.err)[-2000:]}")
             said = json.loads(done.out)
             lock = next(f["value"] for f in said["findings"] if f["subject"] == "environment")
-            installed = _installed(scratch, lock)
+            installed = distributions(scratch, lock)
             if not installed:
                 raise Failed(f"fairlead init made no environment: {done.out[-2000:]}")
             if lock.startswith(".fairlead/"):
@@ -251,7 +251,7 @@ def content_of(root: Path) -> dict[str, Content]:
     return dict(sorted(found.items()))
 
 
-def _installed(root: Path, lock: str) -> dict[str, str]:
+def distributions(root: Path, lock: str) -> dict[str, str]:
     """The distributions in the environment that Fairlead made for a tree from a lock, {} if it made none."""
     found = {}
     build = tomllib.loads((root / "fairlead.toml").read_text()).get("build", {})

@@ -18,6 +18,7 @@ from tests.build.wheels import Wheelhouse, real_pytest
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
+from checking.start import UNDECLARED  # noqa: E402
 from selection import kinds, outcomes, planted, process  # noqa: E402
 from selection.catalogue import Foreign  # noqa: E402
 from selection.edit import BODY, Content, Edit, File, Link, applied, look, put  # noqa: E402
@@ -266,6 +267,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         wheel = next(house.folder.glob(f"{distribution}-{version or '1.0'}-*.whl"))
         shutil.unpack_archive(wheel, seen / name, "zip")
     compileall.compile_dir(seen, quiet=1)
+    for name in UNDECLARED:  # which an index has, and nobody asked for
+        house.add(name, {f"{name}.py": ""})
     return Place(tmp_path / "places", seen, lines)
 
 

@@ -1,0 +1,1 @@
+"""What `scripts/checks` checks, one promise a file."""
