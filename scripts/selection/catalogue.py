@@ -62,7 +62,7 @@ LEFT_OUT = {
     "markupsafe": "half of its tests are about a compiled module, which inference does not build",
     "rich": "its archive holds no tests",
     "requests": "most of its tests need a server from outside",
-    "marshmallow": "its uv settings leave out releases of the last week, which a lock made elsewhere may name",
+    "marshmallow": "its uv settings leave out releases of the last week, which a lock may name",
 }
 
 
