@@ -21,6 +21,7 @@ from fairlead.build.builder import Builder, Work
 from fairlead.build.cases import Case, runs_pytest
 from fairlead.build.coverage import Coverage
 from fairlead.build.event import Event
+from fairlead.build.outcomes import Outcomes
 from fairlead.build.plan import Plan, TestSpec
 from fairlead.build.pool import run_all
 from fairlead.build.record.layout import Layout
@@ -67,6 +68,7 @@ class Engine(Builder):
         self._measured: dict[str, Coverage] = {}
         self._records: Mapping[str, Record] = {}
         self.history = shards.History(store)
+        self.outcomes = Outcomes(store)
         self.shard_seconds = 0.0
 
     # -- questions
@@ -274,6 +276,7 @@ class Engine(Builder):
             self._noted(label, shards.Last(ran.result.outcome, seconds, cases[label], torn))
             result = self.recorded.keep(label, ran, self.verdicts) if label in viewed else ran.result
             self.verdicts.put(result, self._interpreters(label))
+            result = self._rated(result, ran.repeated, viewed=label in viewed)
             if ran.measured is not None:
                 passed = result.outcome == "pass"
                 self._measured[label].keep(label, result.key, ran.measured, passed=passed)
@@ -283,6 +286,19 @@ class Engine(Builder):
         run_all(self._ordered(runs), one, done, threads=self.jobs, cancel=self._cancel)
         runs |= {label: label for label in whole}
         run_all(list(whole), one, done, threads=self.jobs, cancel=self._cancel)
+
+    def _rated(self, result: TestResult, repeated: str, *, viewed: bool) -> TestResult:
+        """The result of a run with how often such runs have failed, counting this one."""
+        if result.outcome == "error":
+            return result
+        keys, state = [result.key], ""
+        if viewed:
+            state = self.recorded.state(result.label)
+            if result.outcome != "pass":
+                keys = [record.key for record in self.recorded.answers(result.label)]
+        outcomes = [result.outcome, *([repeated] if repeated else [])]
+        rate = self.outcomes.add(result.label, keys, outcomes, state=state)
+        return replace(result, runs=rate.runs, failed=rate.failed)
 
     def _noted(self, label: str, last: shards.Last) -> None:
         """Remember how a test's run went; what must not be split stays so."""
@@ -294,11 +310,19 @@ class Engine(Builder):
 
     def _split(self, specs: Mapping[str, TestSpec]) -> dict[str, dict[str, Shard]]:
         """The shares of those tests that are to run in parts, by a name for each."""
-        if self.shard_seconds <= 0:
-            return {}
-        lasts = {label: last for label in specs if (last := self.history.get(label)) is not None}
-        seconds = {label: last.seconds for label, last in lasts.items()}
         found: dict[str, dict[str, Shard]] = {}
+
+        def part(label: str, made: list[Shard]) -> None:
+            found[label] = {f"{label} {shard.number + 1}/{shard.of}": shard for shard in made}
+
+        lasts = {label: last for label in specs if (last := self.history.get(label)) is not None}
+        for label in [label for label, spec in specs.items() if spec.shards and runs_pytest(spec)]:
+            known = lasts.pop(label, None)
+            if specs[label].shards > 1 and not (known is not None and known.whole):
+                part(label, shards.shards({} if known is None else known.cases, specs[label].shards))
+        if self.shard_seconds <= 0:
+            return found
+        seconds = {label: last.seconds for label, last in lasts.items()}
         for label, number in shards.split(seconds, jobs=self.jobs, limit=self.shard_seconds).items():
             last = lasts[label]
             if (
@@ -307,8 +331,7 @@ class Engine(Builder):
                 and len(last.cases) > 1
                 and runs_pytest(specs[label])
             ):
-                made = shards.shards(last.cases, min(number, len(last.cases)))
-                found[label] = {f"{label} {shard.number + 1}/{shard.of}": shard for shard in made}
+                part(label, shards.shards(last.cases, min(number, len(last.cases))))
         return found
 
     def _ordered(self, runs: Mapping[str, str]) -> list[str]:
@@ -333,8 +356,10 @@ class Engine(Builder):
         result = ran.result
         if self.record == "failed" and result.outcome == "fail" and result.seconds <= _REPEATED:
             with contextlib.suppress(FairleadError):  # it serves the explanation alone
-                if run(record=True).result.outcome == "pass":
-                    return Ran(replace(result, detail=f"{result.detail}; it passed when it was repeated"))
+                again = run(record=True).result.outcome
+                if again == "pass":
+                    result = replace(result, detail=f"{result.detail}; it passed when it was repeated")
+                return replace(ran, result=result, repeated=again)
         return ran
 
     def _tell(self, kind: Literal["test"], label: str, result: TestResult) -> None:

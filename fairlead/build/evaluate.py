@@ -32,6 +32,8 @@ from fairlead.store import Store
 TIMEOUT = 600
 """Seconds that a test may take if its target says nothing."""
 
+_MOST_SHARDS = 100
+
 _PACKAGES = 1000
 """Of so many packages not all are looked at to say which was meant."""
 
@@ -461,6 +463,11 @@ class _Analysis:
             raise DialectError("the labels of a test are a list of texts")
         if info["recorded"] not in (None, False, True):
             raise DialectError("`recorded` of a test is True or False")
+        shards = 0 if info["shards"] is None else info["shards"]
+        if type(shards) is not int or not 0 <= shards <= _MOST_SHARDS:
+            raise DialectError(
+                f"{text_of(shards)} is no number of parts of a test", remedy=f"give 0 to {_MOST_SHARDS}"
+            )
         return TestSpec(
             argv=argv,
             env=env,
@@ -470,6 +477,7 @@ class _Analysis:
             timeout=timeout,
             labels=tuple(map(check_text, labels)),
             recorded=info["recorded"] is True,
+            shards=shards,
         )
 
     # Resolver: what references in attributes lead to ------------------------------------------------------

@@ -132,6 +132,7 @@ class TestSpec:
     """How a target is tested: run `argv` in the project root; exit code 0 is a pass. `timeout` is in seconds.
     `sources`, `inputs` and `toolchains` are all that the test may see, as in `Action`. Of a `recorded` one
     the sources are what it is expected to need; where what it asks can be heard, it sees the whole project.
+    One of pytest runs in `shards` parts, if that is more than 1.
     """
 
     __test__ = False  # the name begins with "Test", but it is no test class
@@ -144,10 +145,12 @@ class TestSpec:
     timeout: int
     labels: tuple[str, ...] = ()
     recorded: bool = False
+    shards: int = 0
 
     def to_json(self) -> dict[str, JSON]:
         return {
             **({"recorded": True} if self.recorded else {}),  # it came later, as in Action
+            **({"shards": self.shards} if self.shards else {}),
             "argv": list(self.argv),
             "env": dict(self.env),
             "sources": list(self.sources),

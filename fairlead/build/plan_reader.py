@@ -291,6 +291,7 @@ def _test(reader: _Reader) -> TestSpec:
         timeout=reader.number("timeout"),
         labels=reader.texts("labels"),
         recorded="recorded" in reader.value and reader.flag("recorded"),
+        shards=reader.number("shards") if "shards" in reader.value else 0,
     )
     if not test.argv or test.timeout <= 0:
         raise _refuse(reader.where, "has no command or no time")

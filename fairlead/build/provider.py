@@ -150,6 +150,7 @@ TEST = _special(
     "contacts",
     "timeout_seconds",
     "recorded",  # ours: whether it sees the whole project, and what it asked for decides when it runs again
+    "shards",  # ours: in how many parts it runs
 )
 
 BUILT_IN: dict[str, Provider] = {"DefaultInfo": DEFAULT, "RunInfo": RUN, "ExternalRunnerTestInfo": TEST}

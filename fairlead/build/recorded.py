@@ -80,6 +80,16 @@ class RecordedTests:
             }
             self.given[label] = Given(parts, dists)
 
+    def state(self, label: str) -> str:
+        """A digest of all that the test could ask for."""
+        given = self.given[label]
+        parts: dict[str, Part] = {"files": self._files, "installed": dict(given.installed), **given.parts}
+        return Record("state", 1, parts).key
+
+    @functools.cached_property
+    def _files(self) -> str:
+        return self.snapshot.name()
+
     def answers(self, label: str) -> Iterator[Record]:
         """What the files answer to what the earlier passes of the test asked, the newest first."""
         tree = self.snapshot if isinstance(self._tree, DiskTree) else self._tree

@@ -19,6 +19,7 @@ from fairlead.build.cases import Case, collected, runs_pytest, searched, watch
 from fairlead.build.coverage import Coverage, Piece
 from fairlead.build.execute import ended
 from fairlead.build.manifest import Manifest
+from fairlead.build.outcomes import Rate
 from fairlead.build.plan import TestSpec
 from fairlead.build.record import entered
 from fairlead.build.record.asked import Asked
@@ -54,7 +55,8 @@ class TestResult:
 
     `log` is the digest of its output in the store; `seconds` is the time of the run that gave the verdict,
     also when that run is an earlier one (`reused`). `detail` is one line on how it ended. `cases` is the
-    digest of the JUnit report that it wrote, "" if it wrote none.
+    digest of the JUnit report that it wrote, "" if it wrote none. Of the last `runs` runs with that key, this
+    one included, `failed` did not pass.
     """
 
     __test__ = False
@@ -69,6 +71,13 @@ class TestResult:
     detail: str = ""
     cases: str = ""
     exit: int = 1
+    runs: int = 0
+    failed: int = 0
+
+    @property
+    def rate(self) -> Rate:
+        """How often it failed with this key; no runs if this one is an earlier run."""
+        return Rate(self.runs, self.failed)
 
     def to_json(self) -> dict[str, object]:
         return {name: value for name, value in asdict(self).items() if name != "exit"}
@@ -140,7 +149,8 @@ class Verdicts:
 class Ran:
     """A run: its result, and what it asked for (paths of the project), None if nobody listened; `outside` has
     the same of each toolchain's environment, by label. `noted` is the account of what was entered,
-    `measured` that of coverage, `collected` the digest of what a part of a test collected."""
+    `measured` that of coverage, `collected` the digest of what a part of a test collected,
+    `repeated` how a second run ended."""
 
     result: TestResult
     asked: Asked | None = None
@@ -148,6 +158,7 @@ class Ran:
     noted: bytes = b""
     measured: Piece | None = None
     collected: str = ""
+    repeated: str = ""
 
 
 def run(
@@ -268,9 +279,15 @@ class Tally:
     outcomes: Mapping[Outcome, int]
 
     @property
+    def rate(self) -> Rate:
+        """How many of the runs failed; those that could not be made are left out."""
+        failed = self.outcomes.get("fail", 0) + self.outcomes.get("timeout", 0)
+        return Rate(failed + self.outcomes.get("pass", 0), failed)
+
+    @property
     def flaky(self) -> bool:
         """Whether it both passed and did not, with the same key."""
-        return "pass" in self.outcomes and ("fail" in self.outcomes or "timeout" in self.outcomes)
+        return self.rate.flaky
 
 
 def tally(results: Iterable[TestResult]) -> list[Tally]:

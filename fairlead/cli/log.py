@@ -2,8 +2,9 @@
 
 last: how a call went and what took longest. what-ran: everything that was run and not known before, with its
 command. critical-path: the chain of needs that took longest; with more processors a call is not shorter than
-that. show: every event. The newest 20 logs are kept; -n 2 is the last but one. With a LABEL only what was
-done for that target, or for one test of it, is shown.
+that. show: every event. flaky: the tests that have both passed and failed with the key that they ran with
+last, and how often, over all calls. The newest 20 logs are kept; -n 2 is the last but one. With a LABEL only
+what was done for that target, or for one test of it, is shown.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from fairlead.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from fairlead.build.log import Row, Step
+    from fairlead.build.outcomes import Rate
 
-WORDS = ("last", "what-ran", "critical-path", "show")
+WORDS = ("last", "what-ran", "critical-path", "show", "flaky")
 _SLOWEST = 5
 
 
@@ -34,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     from fairlead.build import log
 
     here = project.Project.find()
+    if args.what == "flaky":
+        return _say_flaky(here, args.label, as_json=args.json)
     found = log.logs(here.root)
     if not found:
         raise UsageError(
@@ -82,6 +86,32 @@ def _only(rows: list[Row], label: str) -> list[Row]:
     return [row for row in rows if not row.get("label") or row["label"] in wanted]
 
 
+def _say_flaky(here: project.Project, label: str | None, *, as_json: bool) -> int:
+    """The flaky tests of the project, or that of `label` if it is one."""
+    from fairlead.build.outcomes import Outcomes
+
+    found = Outcomes(here.store()).flaky()
+    shown = {name: rate for name, rate in found.items() if label in (None, name)}
+    if as_json:
+        rows = [{"label": name, **vars(rate), "percent": rate.percent} for name, rate in shown.items()]
+        print(json.dumps({"schema": "fairlead.log.flaky/1", "tests": rows}, indent=2))
+        return 0
+    if not shown:
+        terminal.say("no test is known to pass and fail with one key")
+    for name, rate in shown.items():
+        terminal.say(f"{name}  {rate.text()}")
+    return 0
+
+
+def _flaky(rows: list[Row]) -> dict[str, Rate]:
+    """The tests of a call that had passed and failed with their key when they had run."""
+    from fairlead.build.outcomes import Rate
+
+    tests = [row for row in rows if row["event"] == "test"]
+    rates = {str(row["label"]): Rate(int(row.get("runs", 0)), int(row.get("failed", 0))) for row in tests}
+    return {label: rate for label, rate in rates.items() if rate.flaky}
+
+
 def _facts(rows: list[Row]) -> dict[str, Any]:
     """A call in numbers. `exit` is None if it was killed, or runs still."""
     start = next((row for row in rows if row["event"] == "start"), {})
@@ -103,6 +133,7 @@ def _facts(rows: list[Row]) -> dict[str, Any]:
             "not passed": sum(row.get("outcome") != "pass" for row in tests),
             "reused": sum(bool(row.get("reused")) for row in tests),
         },
+        "flaky": {label: rate.percent for label, rate in _flaky(rows).items()},
     }
 
 
@@ -116,6 +147,8 @@ def _say_last(rows: list[Row], steps: list[Step]) -> None:
     for noun in ("actions", "tests"):
         counts = ", ".join(f"{number} {name}" for name, number in facts[noun].items())
         terminal.say(f"  {noun}: {counts}")
+    for label, rate in _flaky(rows).items():
+        terminal.say(f"  flaky: {label}  {rate.text()}")
     slowest = sorted(steps, key=lambda step: -step.seconds)[:_SLOWEST]
     if slowest:
         terminal.say("  slowest:")

@@ -227,6 +227,8 @@ def show_result(result: TestResult, *, with_key: bool) -> None:
     mark = terminal.style(f"{result.outcome:<7}", _COLOURS[result.outcome])
     how = "passed before" if result.reused else terminal.seconds(result.seconds)
     detail = f"  {result.detail}" if result.detail else ""
+    if result.rate.flaky:
+        detail += f"  {terminal.style('flaky', 'yellow')}: {result.rate.text()}"
     key = f"  key {result.key}" if with_key else ""
     terminal.say(f"{mark} {result.label}  {how}{detail}{key}")
 
@@ -255,6 +257,8 @@ def summary(report: TestReport) -> str:
     parts.append(f"{len(ran)} ran" if ran else "no test ran")
     parts.append(f"{len(results) - len(ran)} passed before")
     parts.append(project.counted(report.ran, "action") + " ran" if report.ran else "no action ran")
+    if flaky := sum(result.rate.flaky for result in ran):
+        parts.append(f"{flaky} flaky")
     weaker = {result.enforced for result in ran} - {"namespace"}
     if weaker:
         parts.append("sandbox: " + ", ".join(sorted(weaker)))
@@ -266,7 +270,8 @@ def show_tally(counts: Tally) -> None:
     word = "flaky" if counts.flaky else "pass" if set(counts.outcomes) == {"pass"} else "fail"
     mark = terminal.style(f"{word:<7}", {"flaky": "yellow", "pass": "green", "fail": "red"}[word])
     outcomes = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.outcomes.items()))
-    terminal.say(f"{mark} {counts.label}  {outcomes}")
+    rate = f"  fails in {counts.rate.percent} % of runs" if counts.rate.failed else ""
+    terminal.say(f"{mark} {counts.label}  {outcomes}{rate}")
 
 
 def summary_of_runs(reports: list[TestReport], tallies: list[Tally]) -> str:
@@ -304,7 +309,12 @@ def document(
     }
     if tallies:
         found["runs"] = [
-            {"label": counts.label, "outcomes": dict(counts.outcomes), "flaky": counts.flaky}
+            {
+                "label": counts.label,
+                "outcomes": dict(counts.outcomes),
+                "flaky": counts.flaky,
+                "percent failed": counts.rate.percent,
+            }
             for counts in tallies
         ]
     return found

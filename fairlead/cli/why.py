@@ -83,6 +83,7 @@ def why_target(text: str, *, as_json: bool) -> int:
         print(json.dumps(_document(label, now, before, differences, state), indent=2))
         return 0
     terminal.say(f"{label}  key {now.key}  ({_STATES[state]})")
+    _say_rate(store, label, [now])
     if before is None:
         terminal.say("It has not been built or tested here before. It depends on:")
     elif before.key == now.key:
@@ -123,6 +124,7 @@ def why_recorded(
         print(json.dumps(_document(label, now, before, differences, state), indent=2))
         return 0
     terminal.say(f"{label}  key {now.key}  ({_STATES[state]})")
+    _say_rate(store, label, answers)
     if before is None:
         terminal.say("No earlier pass is known.")
     elif not differences:
@@ -184,6 +186,16 @@ def why_asked(text: str, *, as_json: bool) -> int:
         for path in paths:
             terminal.say(f"  {path}")
     return 0
+
+
+def _say_rate(store: Store, label: str, records: Sequence[Record]) -> None:
+    """Say how often the test fails with one of these keys, if it passes too."""
+    from fairlead.build.outcomes import Outcomes
+
+    for rate in (Outcomes(store).rate(label, record.key) for record in records):
+        if rate.flaky:
+            terminal.say(f"It is flaky: it {rate.text()}.")
+            return
 
 
 def _state(store: Store, plan: Plan, label: str, key: str) -> str:

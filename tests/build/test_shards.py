@@ -166,3 +166,39 @@ def test_cases_that_need_each_other_are_not_torn_apart_again(clone: Clone) -> No
     assert ran(clone)[0] == 3
     clone.write("tests/test_long.py", needs + "# edited again\n")
     assert ran(clone)[0] == 1
+
+
+DECLARED = """
+python_toolchain(name = "python", lock = "lock.txt")
+python_test(name = "test", srcs = ["test_it.py"], shards = {shards})
+"""
+
+
+@pytest.fixture
+def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
+    house = Wheelhouse(tmp_path / "wheels", monkeypatch)
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    made = Clone(tmp_path / "clone")
+    made.write("lock.txt", real_pytest(house))
+    made.write("BUCK", DECLARED.format(shards=3))
+    made.write("test_it.py", "".join(f"def test_{n}(): assert {n} < 9\n" for n in range(8)))
+    return made
+
+
+def test_a_declared_number_of_parts(declared: Clone) -> None:
+    every = [f"test_{n}" for n in range(8)]
+    assert ran(declared, "//:test") == (3, every)
+    assert reported(declared) == every
+    assert "no test ran" in declared.run("test", "//:test")[0]
+    declared.write("test_it.py", declared.read("test_it.py") + "def test_9(): assert 9 < 9\n")
+    begun, cases = ran(declared, "//:test", "--record", "none", code=1)
+    assert begun == 4 and set(cases) == {*every, "test_9"}  # the parts, and the whole that decides
+    declared.write("BUCK", DECLARED.format(shards=1))
+    assert ran(declared, "//:test", "--record", "none", code=1)[0] == 1
+
+
+@pytest.mark.parametrize(("shards", "words"), [("-1", "-1 is no number of parts"), ("101", "give 0 to 100")])
+def test_numbers_of_parts_that_are_none(declared: Clone, shards: str, words: str) -> None:
+    declared.write("BUCK", DECLARED.format(shards=shards))
+    _, err = declared.run("test", "//:test", code=2)
+    assert words in err

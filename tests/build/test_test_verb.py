@@ -134,13 +134,43 @@ def test_runs_name_the_flaky_target_and_keep_no_pass_of_it(clone: Clone, tmp_pat
     clone.write("lib/check.sh", f"#!/bin/sh\necho x >> {count}\n[ $(( $(wc -l < {count}) % 2 )) = 1 ]\n")
     turns = ["--sandbox", "none", "--jobs", "1"]
     out, _ = clone.run("test", "//lib:has_one", "--runs", "3", *turns, code=1)
-    assert "flaky   //lib:has_one  1 fail, 2 pass" in out
+    assert "flaky   //lib:has_one  1 fail, 2 pass  fails in 33 % of runs" in out
     assert "0 of 1 passed in each of 3 runs, 1 flaky" in out
     out, _ = clone.run("test", "//lib:has_one", *turns, code=1)
     assert "1 ran" in out
     document = json.loads(clone.run("test", "//lib:has_one", "--runs", "2", "--json", *turns, code=1)[0])
     assert document["passed"] is False and len(document["results"]) == 2
-    assert document["runs"] == [{"label": "//lib:has_one", "outcomes": {"pass": 1, "fail": 1}, "flaky": True}]
+    assert document["runs"] == [
+        {
+            "label": "//lib:has_one",
+            "outcomes": {"pass": 1, "fail": 1},
+            "flaky": True,
+            "percent failed": 50,
+        }
+    ]
+
+
+def test_who_fails_and_then_passes_is_called_flaky_there_and_then(clone: Clone, tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    clone.write("lib/check.sh", f"#!/bin/sh\necho x >> {count}\n[ $(( $(wc -l < {count}) % 2 )) = 0 ]\n")
+    one = ["//lib:has_one", "--sandbox", "none"]
+    out, _ = clone.run("test", *one, code=1)  # and a second run, to hear what it asks for
+    assert "it passed when it was repeated  flaky: failed 1 of its last 2 runs with this key (50 %)" in out
+    assert "1 flaky" in out
+    out, _ = clone.run("test", *one, "--record", "none", code=1)
+    assert "flaky: failed 2 of its last 3 runs with this key (67 %)" in out
+    assert "flaky: //lib:has_one  failed 2 of its last 3" in clone.run("log")[0]
+    out, _ = clone.run("test", *one, "--record", "none")
+    assert "pass    //lib:has_one" in out and "flaky: failed 2 of its last 4" in out
+    assert "no test ran" in clone.run("test", *one)[0]
+    assert "It is flaky: it failed 2 of its last 4 runs" in clone.run("why", "//lib:has_one")[0]
+    assert clone.run("log", "flaky")[0] == "//lib:has_one  failed 2 of its last 4 runs with this key (50 %)\n"
+    found = clone.json("log", "flaky")["tests"]
+    assert found == [{"label": "//lib:has_one", "runs": 4, "failed": 2, "percent": 50}]
+    clone.write("lib/check.sh", "#!/bin/sh\ntrue\n")
+    clone.run("test", *one)
+    assert "no test is known" in clone.run("log", "flaky")[0]
+    assert "flaky" not in clone.run("why", "//lib:has_one")[0]
 
 
 def test_runs_run_although_it_has_passed_and_a_steady_pass_is_kept(clone: Clone) -> None:

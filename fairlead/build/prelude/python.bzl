@@ -191,6 +191,7 @@ def _python_test(ctx):
             labels = a.labels,
             timeout_seconds = a.timeout,
             recorded = a.recorded,
+            shards = a.shards,
         ),
     ]
 
@@ -225,6 +226,7 @@ python_test = rule(
         ),
         "root": attrs.string(default = "", doc = "the folder of the link tree in which pytest runs; its top by default"),
         "search": attrs.list(attrs.string(), default = [], doc = "folders of the link tree for imports; its top by default"),
+        "shards": attrs.int(default = 0, doc = "in how many parts it runs at once; by default as long as it takes decides"),
         "test_files": attrs.list(attrs.string(), default = [], doc = "the paths in the link tree that are tests; by default those whose names say so"),
         "timeout": attrs.int(default = 600, doc = "seconds until the test is stopped"),
         "toolchain": toolchain_attr(),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -168,6 +170,26 @@ def test_a_failure_takes_back_the_pass_with_the_same_answers(clone: Clone) -> No
     assert state(clone) == "known"
     clone.run("test", LABEL, "--no-test-cache", code=1)
     assert state(clone, code=1) == "fails"
+
+
+def test_a_recorded_test_that_passes_by_turns_is_flaky(clone: Clone) -> None:
+    """Its key is what it asked: of a run that fails none is known, but the files were the same."""
+    clone.write("tests/test_it.py", f"import os\ndef test(): assert os.nice(0) == {os.nice(0)}\n")
+    command = [sys.executable, "-m", "fairlead", "test", LABEL, "--no-test-cache"]
+
+    def end(way: int) -> str:
+        words = [*([] if way else ["nice", "-n", "1"]), *command]
+        done = subprocess.run(words, cwd=clone.root, capture_output=True, text=True)
+        assert done.returncode == 1 - way, done.stdout + done.stderr
+        return next(row for row in done.stdout.splitlines() if LABEL in row)
+
+    assert "flaky" not in end(0)
+    assert "flaky: failed 1 of its last 2 runs" in end(1)
+    clone.write("docs/readme.txt", "a file that it never asks for")
+    assert "flaky: failed 2 of its last 3 runs" in end(0)
+    assert "It is flaky: it failed 2 of its last 3 runs" in clone.run("why", LABEL)[0]
+    clone.write("tests/test_it.py", "def test(): pass\n")
+    assert "flaky" not in clone.run("test", LABEL)[0]
 
 
 def test_the_same_call_again_is_answered_at_one_look(clone: Clone) -> None:
