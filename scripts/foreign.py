@@ -77,6 +77,25 @@ def show(found: dict[str, object]) -> list[str]:
     return lines + [f"  flaky: {node}" for node in flaky[:20]]
 
 
+def table(answers: list[dict[str, object]]) -> list[str]:
+    """Answers as a table in Markdown; seconds are those of the clock."""
+    rows = [
+        "| project | tests | otherwise than pytest | by chance | `init` | first run | second run | load |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for found in answers:
+        pytest, differ, flaky = found["pytest"], found["differ"], found["flaky"]
+        assert isinstance(pytest, dict) and isinstance(differ, list) and isinstance(flaky, list)
+        bad = sum(pytest.get(outcome, 0) for outcome in outcomes.BAD)
+        tests = f"{sum(pytest.values())}" + (f", {bad} fail" if bad else "")
+        again = f"{found['second']} s" + (f", {found['again']} tests" if found["again"] else "")
+        rows.append(
+            f"| {found['project']} {found['version']} | {tests} | {len(differ)} | {len(flaky)}"
+            f" | {found['init']} s | {found['first']} s | {again} | {found.get('load', '')} |"
+        )
+    return rows
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -90,6 +109,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="how many projects at once")
     parser.add_argument("--minutes", type=float, default=1e6, help="start no project after that time")
     parser.add_argument("--limit", type=float, default=30, help="minutes that one test run may take")
+    parser.add_argument(
+        "--table", action="store_true", help="only print the answers that are kept, as a table"
+    )
     parser.add_argument("--fresh", action="store_true", help="ask again of projects that have an answer")
     parser.add_argument(
         "--fairlead", nargs="+", default=[sys.executable, "-m", "fairlead"], help="the command of fairlead"
@@ -100,6 +122,10 @@ def main() -> int:
     names = [*args.projects, *args.only] or [project.name for project in PROJECTS]
     kept = args.folder / "results.jsonl"
     answers = [json.loads(line) for line in kept.read_text().splitlines()] if kept.exists() else []
+    if args.table:
+        latest = {(a["project"], a["version"]): a for a in answers}
+        print("\n".join(table([latest[key] for key in sorted(latest)])))
+        return 0
     known = {} if args.fresh else {(a["project"], a["version"]): a for a in answers}
     until = time.monotonic() + 60 * args.minutes
 
