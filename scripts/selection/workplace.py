@@ -29,6 +29,8 @@ from selection.edit import Content, File, look, put
 from selection.process import Failed, call, must, python
 
 GENERATED = "requirements.tests.lock"
+SETTINGS = "settings-of-init.toml"
+"""Not fairlead.toml: the folder would be taken for the repository of all that is in it."""
 _MADE = {"__pycache__", "fairlead-out", ".fairlead", ".pytest_cache", ".hypothesis", ".git", ".coverage"}
 
 
@@ -93,7 +95,7 @@ class Workplace:
         """What `fairlead init` says of the project, which has no more than the answers; kept with the
         settings and the lock that it made."""
         kept = self.folder / "init.json"
-        if not (kept.exists() and (self.folder / "fairlead.toml").exists()):
+        if not (kept.exists() and (self.folder / SETTINGS).exists()):
             scratch = self.folder / "init" / self.project.name
             self.tree(scratch)
             self.answer(scratch)
@@ -107,7 +109,7 @@ class Workplace:
                 raise Failed(f"fairlead init made no environment: {done.out[-2000:]}")
             if lock.startswith(".fairlead/"):
                 shutil.copy(scratch / lock, self.folder / GENERATED)
-            shutil.copy(scratch / "fairlead.toml", self.folder)
+            shutil.copy(scratch / "fairlead.toml", self.folder / SETTINGS)
             (self.folder / "installed.json").write_text(json.dumps(installed))
             kept.write_text(json.dumps(said))
             shutil.rmtree(scratch)
@@ -148,7 +150,7 @@ class Workplace:
         if not self.clean.is_dir():
             making = self.folder / "clean" / "making"
             self.tree(making)
-            shutil.copy(self.folder / "fairlead.toml", making)
+            shutil.copy(self.folder / SETTINGS, making / "fairlead.toml")
             if self.lock:
                 (making / GENERATED).write_text(self.lock)
             making.rename(self.clean)
