@@ -16,7 +16,7 @@ from fairlead.build.distributions import Installed
 from fairlead.build.manifest import Manifest
 from fairlead.build.passes import Given, Passes
 from fairlead.build.plan import Plan, TestSpec
-from fairlead.build.record import entered
+from fairlead.build.record import entered, listings
 from fairlead.build.snapshot import Snapshot
 from fairlead.build.stage import ENVIRONMENT, PROJECT, Environment
 from fairlead.build.testing import Ran, TestResult, Verdicts
@@ -119,13 +119,14 @@ class RecordedTests:
         given = self.given[label]
         if ran.result.outcome == "pass" and ran.asked is not None:
             used: set[str] = set()
-            for name, asked in ran.outside.items():
+            for name, outside in ran.outside.items():
                 installed = self._distributions[name]
-                known = installed.used(asked)
+                known = installed.used(outside)
                 used |= {f"{name} {dist}" for dist in (installed.dists if known is None else known)}
+            asked = listings.narrowed(ran.noted, ran.asked, PROJECT)
             python = entered.bodies(ran.noted, ran.asked, self.snapshot, PROJECT, split=self.passes.split)
             lines = entered.lines_seen(ran.noted)
-            kept = self.passes.keep(label, ran.asked, self.snapshot, given, used, python, positions=lines)
+            kept = self.passes.keep(label, asked, self.snapshot, given, used, python, positions=lines)
             return replace(ran.result, key=kept.key)
         if ran.result.outcome in ("fail", "timeout"):
             for record in self.answers(label):

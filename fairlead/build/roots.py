@@ -20,15 +20,30 @@ from fairlead.build.sandbox import Bind
 from fairlead.store import atomic
 
 NAME = "fairlead.pth"
+VARIABLE = "FAIRLEAD_ENTERED"
+"""Set for the process that runs a recorded test and not for what that starts: where it keeps its log."""
+FINDERS = ".finders.py"
+"""What stands behind the log's name in that of the code that notes what finders are asked
+(`record/finders.py`). It has to be told before anything is looked for in the folders."""
 
 
-def mounted(at: Path, environment: Path, inside: str, folders: Iterable[str]) -> Bind:
+def mounted(at: Path, environment: Path, inside: str, folders: Iterable[str], project: str = "") -> Bind:
     """Write the file at `at`, for absolute `folders` as a program sees them; where it is mounted in the
-    environment, which a program sees at `inside`."""
+    environment, which a program sees at `inside`. In a recorded test it is noted what is looked for in the
+    folder `project`, if that is given."""
     empty = next(environment.glob(f"lib/python*/site-packages/{NAME}")).relative_to(environment)
-    at.write_text(text(f"{inside}/{empty.parent}", folders), "ascii")
+    at.write_text((noted(project) if project else "") + text(f"{inside}/{empty.parent}", folders), "ascii")
     at.chmod(0o644)  # for the program's own user
     return Bind(at, f"{inside}/{empty}")
+
+
+def noted(project: str) -> str:
+    """The line that has it noted what finders are asked."""
+    return (
+        f"import os; log = os.environ.get({VARIABLE!a}, ''); at = log + {FINDERS!a}; found = {{}};"
+        " log and os.path.exists(at) and (exec(compile(open(at).read(), '<fairlead>', 'exec'), found),"
+        f" found['start'](log, {project!a})); del log, at, found\n"
+    )
 
 
 def text(site: str, folders: Iterable[str]) -> str:

@@ -206,7 +206,7 @@ class Stage:
         for number, environment in enumerate(self.environments.values() if folders else ()):
             at = self.root / f"roots-{number}"
             try:
-                yield roots.mounted(at, environment.folder, environment.inside, folders)
+                yield roots.mounted(at, environment.folder, environment.inside, folders, PROJECT)
             except OSError as error:
                 raise manifest.unplaced(error, "write", at) from error
 

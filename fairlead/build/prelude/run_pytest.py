@@ -21,7 +21,7 @@ and that is no pass.
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 SETTINGS = {  # in pytest's order; a file of another tool's counts if it has such a table
@@ -62,11 +62,39 @@ class Report:
             config.option.xmlpath = self.path
 
 
+class Entry:
+    """A name in a folder, as os.scandir would tell of it."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.name = path, os.path.basename(path)
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        return os.path.isdir(self.path) and (follow_symlinks or not self.is_symlink())
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        return os.path.isfile(self.path) and (follow_symlinks or not self.is_symlink())
+
+    def is_symlink(self) -> bool:
+        return os.path.islink(self.path)
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        return os.stat(self.path, follow_symlinks=follow_symlinks)
+
+    def inode(self) -> int:
+        return os.lstat(self.path).st_ino
+
+
 class Only:
     """A plugin that keeps pytest from looking at what stands beside the files that it was given: each look
-    would be a thing that the test depends on."""
+    would be a thing that the test depends on. From pytest 8 on it lists each folder on the way to a file:
+    while it collects, it is told that only what leads to the files is there. If the project's own settings
+    name more to collect, it lists them."""
 
     def __init__(self, files: "list[str]") -> None:
+        self.files = set(files)
         self.wanted = set(files)
         for file in files:
             while os.path.dirname(file) != file:
@@ -75,6 +103,26 @@ class Only:
 
     def pytest_ignore_collect(self, collection_path: Any) -> "bool | None":
         return None if str(collection_path) in self.wanted else True
+
+    def pytest_collection(self, session: Any) -> "Iterator[None]":
+        given = {os.path.abspath(str(argument).split("::")[0]) for argument in session.config.args}
+        modules = [sys.modules.get(name) for name in ("_pytest.main", "_pytest.python")]
+        before = [(module, module.__dict__["scandir"]) for module in modules if hasattr(module, "scandir")]
+        for module, real in before if given <= self.files else ():
+            module.scandir = self.instead_of(real)  # type: ignore[union-attr]
+        yield
+        for module, real in before:
+            module.scandir = real  # type: ignore[union-attr]
+
+    def instead_of(self, real: "Callable[..., Any]") -> "Callable[..., Any]":
+        def scandir(path: Any, *arguments: Any, **named: Any) -> Any:
+            if str(path) not in self.wanted - self.files or len(arguments) > 1 or named.keys() - {"sort_key"}:
+                return real(path, *arguments, **named)
+            key = arguments[0] if arguments else named.get("sort_key") or (lambda entry: entry.name)
+            inside = [Entry(name) for name in self.wanted if os.path.dirname(name) == str(path)]
+            return sorted((entry for entry in inside if entry.is_dir() or entry.is_file()), key=key)
+
+        return scandir
 
 
 def run(
@@ -101,6 +149,8 @@ def run(
         print("  what to do: add pytest to the requirements file that its `lock` names")
         return 1
 
+    around = pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    Only.pytest_collection = around(Only.pytest_collection)  # type: ignore[method-assign]
     fixed = ["--rootdir", root, "--confcutdir", tree, "-c", settings(tree, files)]
     fixed += ["--import-mode=importlib", "-p", "no:cacheprovider"]
     whole = [os.path.join(tree, file) for file in files]

@@ -20,7 +20,10 @@ class Asked:
     `opened`: somebody wanted the bytes (or to run it); `probed`: whether and what it is; `listed`: which
     names a folder has; `links`: where a link leads. A path may be in several. `calls` is how many questions
     were heard. `lack` says why the list may not be whole; "" if it is. `again`: how often those were opened
-    that were opened more than once.
+    that were opened more than once. `listings`: how often each folder's names were read from the start.
+
+    `listings.narrowed` finds, in place of what is `listed`, the modules that were `sought` in a folder, and
+    the folders that were `described`: looked through for distributions alone.
     """
 
     recorder: Recorder
@@ -31,6 +34,9 @@ class Asked:
     calls: int = 0
     lack: str = ""
     again: Mapping[str, int] = field(default_factory=dict, hash=False)
+    listings: Mapping[str, int] = field(default_factory=dict, hash=False)
+    sought: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
+    described: frozenset[str] = frozenset()
 
     @classmethod
     def unheard(cls, why: str) -> Asked:
@@ -54,6 +60,7 @@ class Asked:
             self.calls,
             self.lack,
             {path[len(start) :]: n for path, n in self.again.items() if path.startswith(start)},
+            {path[len(start) :]: n for path, n in self.listings.items() if f"{path}/".startswith(start)},
         )
 
     def opens(self, path: str) -> int:
@@ -62,7 +69,7 @@ class Asked:
 
     def paths(self) -> frozenset[str]:
         """Everything that was asked about, whatever the question."""
-        return self.opened | self.probed | self.listed | self.links
+        return self.opened.union(self.probed, self.listed, self.links, self.sought, self.described)
 
     def encode(self) -> bytes:
         """JSON; `decode` reads it back."""
@@ -79,6 +86,7 @@ class Asked:
                     "link": sorted(self.links),
                 },
                 "again": dict(self.again),
+                "listings": dict(self.listings),
             }
         ).encode()
 
@@ -95,6 +103,7 @@ class Asked:
                 return cls.unheard(str(found["refused"]))
             calls, lack = int(found["calls"]), str(found["incomplete"])
             again = {str(path): int(n) for path, n in found["again"].items()}
-            return cls("seccomp", opened, probed, listed, links, calls, lack, again)
+            listings = {str(path): int(n) for path, n in found["listings"].items()}
+            return cls("seccomp", opened, probed, listed, links, calls, lack, again, listings)
         except (AttributeError, ValueError, KeyError, TypeError):
             return cls.unheard("the record of the run is damaged")

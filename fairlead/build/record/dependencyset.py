@@ -18,15 +18,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fairlead.build.record.asked import Asked
+from fairlead.build.record.finders import ENDINGS
 from fairlead.build.record.source import Blocks, Body, blocks
 from fairlead.build.tree import NEVER, Tree
 from fairlead.errors import UsageError
 from fairlead.store import digest
+from fairlead.store.record import ABSENT as GONE
 from fairlead.store.record import Difference, Part, Record, explain
 
 KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 7
 """A set names what recorder and hook have heard: when they learn to hear more, it is another version."""
 ABSENT = "absent"
+INFO = ("dist-info", "egg-info")
+"""What the names of folders end with that say which distributions are installed."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class DependencySet:
     folders whose names were read. `metadata`: paths of which somebody wanted to know what they are.
     `links`: where a link leads, or that there is none. `positions`: whether line numbers of Python source
     count. `distributions`: those whose files were used, each after its toolchain's label and a space.
+    `sought`: by folder, the modules that were looked for in it by its names; `described`: folders that were
+    looked through for distributions.
     """
 
     files: frozenset[str] = frozenset()
@@ -48,6 +54,8 @@ class DependencySet:
     links: frozenset[str] = frozenset()
     positions: bool = True
     distributions: frozenset[str] = frozenset()
+    sought: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    described: frozenset[str] = frozenset()
 
     @classmethod
     def of(
@@ -73,15 +81,21 @@ class DependencySet:
             python=blocked,
             absent=frozenset(kinds.keys() - there),
             listed=frozenset(path for path in asked.listed if kinds[path] == "folder"),
-            metadata=frozenset((asked.probed | asked.opened | asked.listed) & there - files - blocked.keys()),
+            metadata=frozenset(
+                asked.probed.union(asked.opened, asked.listed, asked.sought, asked.described)
+                & there - files - blocked.keys()
+            ),
             links=frozenset(asked.links),
             positions=positions,
             distributions=frozenset(distributions),
+            sought={path: names for path, names in asked.sought.items() if kinds[path] == "folder"},
+            described=frozenset(path for path in asked.described if kinds[path] == "folder"),
         )
 
     def paths(self) -> frozenset[str]:
         """Everything that is asked about, whatever the question."""
-        return self.files.union(self.python, self.absent, self.listed, self.metadata, self.links)
+        there = self.files.union(self.python, self.listed, self.metadata, self.sought, self.described)
+        return there.union(self.absent, self.links)
 
     def record(self) -> Record:
         """The questions, canonically; `from_record` reads them back."""
@@ -94,6 +108,8 @@ class DependencySet:
             "links": sorted(self.links),
             "positions": self.positions,
             "distributions": sorted(self.distributions),
+            "sought": {path: sorted(names) for path, names in self.sought.items()},
+            "described": sorted(self.described),
         }
         return Record(KIND, VERSION, parts)
 
@@ -116,6 +132,8 @@ class DependencySet:
             links=_strings(parts["links"]),
             positions=bool(parts["positions"]),
             distributions=_strings(parts["distributions"]),
+            sought={path: _strings(names) for path, names in _table(parts["sought"]).items()},
+            described=_strings(parts["described"]),
         )
 
 
@@ -132,6 +150,8 @@ class Answers:
         self._kinds: dict[str, Part] = {}
         self._files: dict[str, Part] = {}
         self._listed: dict[str, Part] = {}
+        self._names: dict[str, dict[str, str]] = {}
+        self._modules: dict[str, dict[str, list[str]]] = {}
         self._metadata: dict[str, Part] = {}
         self._links: dict[str, Part] = {}
         self._ways: dict[str, Mapping[str, str]] = {}
@@ -163,15 +183,42 @@ class Answers:
     def _list(self, path: str) -> Part:
         if self.kind(path) != "folder":
             return self.kind(path)
-        names: dict[str, str] = {}
-        for name in self.tree.names(path):
-            if name not in NEVER:
-                inner = f"{path}/{name}" if path else name
-                names[name] = "link" if self.tree.link(inner) is not None else str(self.kind(inner))
-        data = json.dumps(names, sort_keys=True).encode()
+        data = json.dumps(self._held(path), sort_keys=True).encode()
         key = digest.of_bytes(data)
         self.listings[key] = data
         return ["folder", key]
+
+    def _held(self, path: str) -> Mapping[str, str]:
+        """The names in a folder, and what they are."""
+        names = self._names.get(path)
+        if names is None:
+            names = self._names[path] = {}
+            for name in self.tree.names(path):
+                if name not in NEVER:
+                    inner = f"{path}/{name}" if path else name
+                    names[name] = "link" if self.tree.link(inner) is not None else str(self.kind(inner))
+        return names
+
+    def sought(self, path: str, modules: frozenset[str]) -> Part:
+        """What a folder holds that could be one of `modules`: a folder of that name, or a file with one of
+        the endings that Python knows, whatever tag is between."""
+        if self.kind(path) != "folder":
+            return self.kind(path)
+        known = self._modules.get(path)
+        if known is None:
+            known = self._modules[path] = {}
+            for name in self._held(path):
+                stem, dot, _ = name.partition(".")
+                if not dot or name.endswith(ENDINGS):
+                    known.setdefault(stem, []).append(name)
+        names = self._held(path)
+        return {name: names[name] for module in modules & known.keys() for name in known[module]}
+
+    def described(self, path: str) -> Part:
+        """The distributions that a folder says are installed in it."""
+        if self.kind(path) != "folder":
+            return self.kind(path)
+        return {name: kind for name, kind in self._held(path).items() if name.lower().endswith(INFO)}
 
     def metadata(self, path: str) -> Part:
         """Kind, and of a file mode and size. Times are the same for all files of a run, whatever the tree."""
@@ -279,6 +326,8 @@ def evaluate(
         "positions": questions.positions,
         "distributions": {name: installed.get(name, ABSENT) for name in questions.distributions},
         "ways": answers.ways(questions.paths()),
+        "sought": {path: answers.sought(path, names) for path, names in questions.sought.items()},
+        "described": {path: answers.described(path) for path in questions.described},
     }
     return Record(ANSWERS, VERSION, parts)
 
@@ -326,6 +375,12 @@ def _words(difference: Difference) -> str:
             return f"{name.rpartition(' ')[2]} is another version, or is not installed"
         case ("python", path, "positions", _):
             return f"lines moved in {path}"
+        case ("sought" | "described", folder, name):
+            what = "a module of that name" if difference.path[0] == "sought" else "distributions"
+            came = (
+                "came" if difference.old is GONE else "went" if difference.new is GONE else "changed its kind"
+            )
+            return f"{name} {came} in {folder or 'the root of the project'}, where {what} was looked for"
         case ("ways", path) if isinstance(difference.new, str):
             return f"{path} is a symbolic link to {difference.new}"
         case ("ways", path):

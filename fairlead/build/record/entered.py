@@ -19,11 +19,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
 
+from fairlead.build import roots
 from fairlead.build.record.asked import Asked
 from fairlead.build.record.source import Blocks, blocks
 from fairlead.build.tree import Tree
 
-VARIABLE = "FAIRLEAD_ENTERED"
+VARIABLE = roots.VARIABLE
 """What tells run_pytest.py where the log shall be."""
 
 LIMIT = 64 * 1024 * 1024
@@ -38,9 +39,11 @@ _BYTECODE = re.compile(r"(.*/)?__pycache__/(.+?)\.[a-z]+-?\d+(?:-pytest-.*)?(?:\
 
 
 def place(log: Path) -> None:
-    """Before a run: put the hook where run_pytest.py looks for it, beside the file that `VARIABLE` names."""
-    hook = resources.files("fairlead.build.record").joinpath("hook.py")
-    log.with_name(f"{log.name}.py").write_bytes(hook.read_bytes())
+    """Before a run: put the hook where run_pytest.py looks for it, beside the file that `VARIABLE` names, and
+    what notes the questions of finders where the .pth file of the environment does."""
+    for name, ending in ("hook.py", ".py"), ("finders.py", roots.FINDERS):
+        code = resources.files("fairlead.build.record").joinpath(name)
+        log.with_name(f"{log.name}{ending}").write_bytes(code.read_bytes())
 
 
 def noted(log: Path) -> bytes:
@@ -73,7 +76,8 @@ them."""
 class Log:
     """What one run's processes noted, by path as they say it. `lack` says why it is no whole account. `lines`
     are code objects that look at line numbers, as (qualified name, path); `looked` are the files of those
-    that look into functions, or at sizes."""
+    that look into functions, or at sizes. `sought`, as (module, folder), `filled`, `described` and `unclear`
+    are what finders.py noted, unless the account is `damaged`."""
 
     lack: str = "no process was hooked"
     imported: Counter[str] = field(default_factory=Counter)
@@ -81,6 +85,11 @@ class Log:
     entered: dict[str, set[_Place]] = field(default_factory=dict)
     lines: set[tuple[str, str]] = field(default_factory=set)
     looked: set[str] = field(default_factory=set)
+    sought: set[tuple[str, str]] = field(default_factory=set)
+    filled: Counter[str] = field(default_factory=Counter)
+    described: Counter[str] = field(default_factory=Counter)
+    unclear: Counter[str] = field(default_factory=Counter)
+    damaged: bool = True
 
     @classmethod
     def read(cls, data: bytes) -> Log:
@@ -88,10 +97,11 @@ class Log:
         log = cls()
         if not data:
             return log
+        log.damaged = False
         log.lack = "the tests ended without a word"
         *records, rest = data.decode("utf-8", "surrogateescape").split("\0")
         if rest or len(data) > LIMIT:
-            log.lack = "the account was cut off"
+            log.lack, log.damaged = "the account was cut off", True
             return log
         lost = ""
         for record in records:
@@ -108,12 +118,16 @@ class Log:
                     lost = lost or why
                 case ["looked", _, path]:
                     log.looked.add(path)
+                case ["sought", name, folder]:
+                    log.sought.add((name, folder))
+                case ["filled" | "described" | "unclear" as how, folder]:
+                    getattr(log, how)[folder] += 1
                 case ["hooked", _, _]:
                     pass
                 case ["ended", _]:
                     log.lack = ""
                 case _:
-                    lost = lost or f"{record[:80]!r} is no record"
+                    lost, log.damaged = lost or f"{record[:80]!r} is no record", True
         log.lack = lost or log.lack
         return log
 

@@ -215,6 +215,7 @@ class Recorder:
     def __init__(self, channel: socket.socket) -> None:
         self.asked: dict[str, set[bytes]] = {"open": set(), "stat": set(), "list": set(), "link": set()}
         self.opens: dict[bytes, int] = {}
+        self.listings: dict[bytes, int] = {}
         self.calls = 0
         self.incomplete = ""
         self.refused = ""
@@ -281,7 +282,7 @@ class Recorder:
                     if not self.calls % 4096 and sum(map(len, self.asked.values())) > MOST:
                         self._lacks("it asks for too many files")
                         self.asked = {kind: set() for kind in self.asked}
-                        self.opens = {}
+                        self.opens, self.listings = {}, {}
         finally:
             os.close(self.listener)
 
@@ -294,7 +295,10 @@ class Recorder:
             return None
         kind, places = entry
         if not places:
-            folder = self._linked(pid, b"fd/%d" % (arguments[0] & 0xFFFFFFFF))
+            descriptor = arguments[0] & 0xFFFFFFFF
+            folder = self._linked(pid, b"fd/%d" % descriptor)
+            if self._begins(pid, descriptor):
+                self.listings[folder] = self.listings.get(folder, 0) + 1
             return kind, [folder] if folder.startswith(b"/") else []
         found = []
         for folder_at, path_at in places:
@@ -367,6 +371,14 @@ class Recorder:
             piece = 4096
         return b""  # longer than any path may be: the call fails
 
+    def _begins(self, pid: int, descriptor: int) -> bool:
+        """Whether a listing is at its beginning; one takes several calls."""
+        try:
+            with open(b"/proc/%d/fdinfo/%d" % (pid, descriptor), "rb") as stream:
+                return b"pos:\t0\n" in stream.read()
+        except OSError:
+            return True
+
     def _linked(self, pid: int, name: bytes) -> bytes:
         try:
             return os.readlink(b"/proc/%d/%b" % (pid, name))
@@ -389,10 +401,7 @@ class Recorder:
             kind: sorted({os.path.normpath(os.fsdecode(path)) for path in paths})
             for kind, paths in self.asked.items()
         }
-        opens: dict[str, int] = {}
-        for named, count in self.opens.items():
-            path = os.path.normpath(os.fsdecode(named))
-            opens[path] = opens.get(path, 0) + count
+        opens, listings = _counted(self.opens), _counted(self.listings)
         return json.dumps(
             {
                 "recorder": "none" if self.listener < 0 else "seccomp",
@@ -401,5 +410,15 @@ class Recorder:
                 "calls": self.calls,
                 "asked": asked,
                 "again": {path: count for path, count in opens.items() if count > 1},
+                "listings": listings,
             }
         ).encode("utf-8", "surrogatepass")
+
+
+def _counted(found: dict[bytes, int]) -> dict[str, int]:
+    """Counts by normal path."""
+    counts: dict[str, int] = {}
+    for named, count in found.items():
+        path = os.path.normpath(os.fsdecode(named))
+        counts[path] = counts.get(path, 0) + count
+    return counts

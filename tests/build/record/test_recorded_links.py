@@ -38,17 +38,16 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
     for path, text in files.items():
         made.write(path, text)
     for name, (words, _, _) in CASES.items():
-        data = made.root / name
         text = f"import os\ndef test():\n    {words}\n".replace("'data/", f"'{name}/")
         made.write(f"tests/test_{name}.py", text)
         for path in ("old/x", "old/name", "old/sub/x", "same/x", "same/name", "same/sub/x", "file", "twin"):
             made.write(f"{name}/{path}", "old")
         for path in ("new/y", "new/x", "new/name", "new/sub/y"):
             made.write(f"{name}/{path}", "new")
-        links = {"link": "old", "up": "old/sub", "outside": "/usr"}
-        for link, target in links.items():
-            (data / link).symlink_to(target)
-    made.run("init", "--lock")
+    made.run("init", "--lock")  # before there is a link to look through
+    for name in CASES:
+        for link, target in (("link", "old"), ("up", "old/sub"), ("outside", "/usr")):
+            (made.root / name / link).symlink_to(target)
     made.commit("a project")
     return made
 

@@ -96,7 +96,7 @@ EDITS: dict[str, tuple[Callable[[Clone], object], str]] = {
     ),
     "a source that was not": (write("src/thing/unused.py", "x = 2\n"), "known"),
     "a module that shadows another": (write("src/pluggy.py", "raise SystemExit(3)\n"), "fails"),
-    "a module that the standard library's shadows": (write("src/glob.py", "raise SystemExit(3)\n"), "runs"),
+    "a module that the standard library's shadows": (write("src/glob.py", "raise SystemExit(3)\n"), "known"),
     "a file of data": (write("data/a.txt", "b"), "runs"),
     "a name in a folder that was listed": (write("data/new.txt", "x"), "runs"),
     "a file in a folder that nobody looked into": (write("docs/new.txt", "x"), "known"),
