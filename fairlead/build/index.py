@@ -61,21 +61,20 @@ def _digest(path: Path, kind: str) -> str:
 
 
 def _addresses(uv: str, name: str) -> Iterator[str]:
-    """Where the files of a package are, place by place; an address may come twice."""
+    """Where the files of a package are, place by place; an address may come twice. At the end the error of a
+    place that could not be asked."""
     last: FairleadError | None = None
-    heard = False
     for kind, place in places(uv):
+        folder = Path(place.removeprefix("file://"))
         try:
-            if kind == "--find-links" and Path(place.removeprefix("file://")).is_dir():
-                yield from (
-                    path.absolute().as_uri() for path in Path(place.removeprefix("file://")).iterdir()
-                )
+            if kind == "--find-links" and folder.is_dir():
+                yield from (path.absolute().as_uri() for path in sorted(folder.iterdir()))
             else:
-                yield from _links(place if kind == "--find-links" else f"{place.rstrip('/')}/{normal(name)}/")
-            heard = True
+                page = place if kind == "--find-links" else f"{place.rstrip('/')}/{normal(name)}/"
+                yield from _links(page)
         except FairleadError as error:
             last = error
-    if last is not None and not heard:
+    if last is not None:
         raise last
 
 
@@ -100,7 +99,10 @@ def _links(page: str) -> Iterator[str]:
     if answer.status != 200:
         raise net.Broken(f"the index answers with status {answer.status}", where=net.redact(page))
     if answer.headers.get("Content-Type", "").partition(";")[0].strip().endswith("json"):
-        found: object = json.loads(answer.body)
+        try:
+            found: object = json.loads(answer.body)
+        except ValueError:
+            raise net.Broken("the index's page is not JSON", where=net.redact(page)) from None
         files = found.get("files") if isinstance(found, dict) else None
         for file in files if isinstance(files, list) else ():
             if isinstance(file, dict) and isinstance(file.get("url"), str):

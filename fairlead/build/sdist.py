@@ -182,7 +182,7 @@ def _run(
             "it has no wheel, and its build does not run without a sandbox, which this machine does not give",
             remedy="take a release that has a wheel",
         )
-    out, work = scratch / ask, scratch / f"work-{ask}"
+    out, work, log = scratch / ask, scratch / f"work-{ask}", scratch / f"log-{ask}"
     out.mkdir()
     work.mkdir()
     inside = level == "namespace"
@@ -202,7 +202,7 @@ def _run(
             argv=[f"{seen}/bin/python", program, json.dumps(asked)],
             env={**ENVIRONMENT, "HOME": tmp, "TMPDIR": tmp, "PATH": f"{seen}/bin:{ENVIRONMENT['PATH']}"},
             cwd=place[source],
-            stdout=work / "log",
+            stdout=log,
             root_binds=[
                 *environment.binds,
                 Bind(environment.folder, seen),
@@ -216,13 +216,14 @@ def _run(
             level=level,
         )
     )
+    told = work / "answer"  # by a program that may have put a link there
     try:
-        answer: object = json.loads((work / "answer").read_text("utf-8"))
+        answer: object = json.loads(told.read_text("utf-8") if not told.is_symlink() else "")
     except (OSError, ValueError):
         answer = None
     if done.code or not isinstance(answer, dict):
-        log = (work / "log").read_text("utf-8", "replace").strip().splitlines()
-        said = "".join(f"\n  | {line}" for line in log[-12:])
+        lines = log.read_text("utf-8", "replace").strip().splitlines()
+        said = "".join(f"\n  | {line}" for line in lines[-12:])
         why = f"took more than {_SECONDS:.0f} s" if done.timed_out else f"ended with {done.code}"
         raise UsageError(f"it has no wheel, and its build {why}:{said}")
     return answer

@@ -18,7 +18,7 @@ from fairlead.build import index, sandbox, sdist, toolchain
 from fairlead.build.plan import Toolchain
 from fairlead.build.sandbox import Bind, Command
 from fairlead.build.stage import Environment
-from fairlead.errors import UsageError
+from fairlead.errors import MachineryError, UsageError
 from fairlead.store import Store
 from tests.build.wheels import Wheelhouse
 
@@ -158,6 +158,23 @@ def test_a_build_that_fails_says_why_and_leaves_no_environment(
     ]
 
 
+def test_a_build_cannot_have_us_read_what_it_may_not(house: Wheelhouse, store: Store, tmp_path: Path) -> None:
+    """By a link in the place of what is read when it has ended."""
+    (tmp_path / "secret").write_text('{"wheel": "", "requires": ["a secret"]}')
+    probe = f"""
+import glob, os
+for name in glob.glob("/fairlead-build/work-*"):
+    for kind in ("answer", "log"):
+        if not os.path.lexists(os.path.join(name, kind)):
+            os.symlink({str(tmp_path / "secret")!r}, os.path.join(name, kind))
+os._exit(0)
+"""
+    lock = archive(house.folder, {"probe.py": probe})
+    with pytest.raises(UsageError, match="its build ended with 0") as refused:
+        toolchain.environment(CHAIN, lock.encode(), store)
+    assert "a secret" not in refused.value.what
+
+
 def test_an_archive_without_a_hash_of_the_lock_is_not_built(house: Wheelhouse, store: Store) -> None:
     lock = archive(house.folder, {"probe.py": "raise SystemExit('it ran')"})
     digest = lock.rpartition(":")[2]
@@ -235,6 +252,16 @@ def test_an_archive_is_found_on_the_page_of_an_index(
     assert found.read_bytes() == data and found.name == "source_only-1.0.tar.gz"
     with pytest.raises(UsageError, match="no source archive"):
         index.archive(uv, "other", "1.0", release.hashes, tmp_path)
+
+
+def test_an_index_that_cannot_be_asked_is_not_the_locks_fault(
+    serve: Callable[[dict[str, tuple[str, bytes]]], str], tmp_path: Path
+) -> None:
+    serve({"/simple/broken/": ("application/vnd.pypi.simple.v1+json", b"{")})
+    uv = toolchain._uv()
+    assert uv is not None
+    with pytest.raises(MachineryError, match="not JSON"):
+        index.archive(uv, "broken", "1.0", ["sha256:00"], tmp_path)
 
 
 def test_a_line_of_a_lock_is_read_as_a_release() -> None:
