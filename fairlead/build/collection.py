@@ -25,12 +25,13 @@ from fairlead.build.record.asked import Asked
 from fairlead.build.sandbox import MIB, Bind, Command
 from fairlead.build.stage import ENVIRONMENT, PROJECT, Environment
 
-Trouble: TypeAlias = Literal["module", "name", "clash", "plugin", "option", "error"]
+Trouble: TypeAlias = Literal["removed", "module", "name", "clash", "plugin", "option", "error"]
 
 _SECONDS = 300.0
 _SEEDS = ("0", "1")
 _MODULE = re.compile(r"No module named '?([\w.]+)'?")
 _NAME = re.compile(r"cannot import name '?(\w+)'? from (?:partially initialized module )?'?([\w.]+)'?")
+_REMOVED = re.compile(r"^INTERNALERROR> \S*\b(PytestRemovedIn(\d+)Warning: .*)", re.MULTILINE)
 _REQUIRED = re.compile(r"Missing required plugins: (.*)")
 _OPTION = re.compile(r"unrecognized arguments: (.*)")
 _ERROR = re.compile(r"^E\s+(\S.*)$", re.MULTILINE)
@@ -40,8 +41,8 @@ _WHERE = re.compile(r"^(\S+?\.py):(\d+): ", re.MULTILINE)
 @dataclass(frozen=True)
 class Failure:
     """Something that pytest could not collect. `path` is the file in the repository, "" if it is the whole
-    project; `what` is pytest's sentence; `names` are the modules, plugins or options that are missing, or the
-    other file of two with one name."""
+    project; `what` is pytest's sentence; `names` are the modules, plugins or options that are missing, the other
+    file of two with one name, or the pytest that has what is used."""
 
     path: str
     trouble: Trouble
@@ -304,6 +305,8 @@ def _of_session(log: str) -> list[Failure]:
     if missing := _REQUIRED.search(log):
         names = tuple(re.split(r"[=<>!~ ;\[]", name.strip())[0] for name in missing[1].split(","))
         return [Failure("", "plugin", missing[0], names)]
+    if removed := _REMOVED.search(log):  # it warns, and warnings are errors
+        return [Failure("", "removed", removed[1], (f"pytest<{int(removed[2]) - 1}",))]
     if options := _OPTION.search(log):
         return [Failure("", "option", options[0], tuple(w for w in options[1].split() if w.startswith("-")))]
     modules = _MODULE.findall(log)

@@ -23,7 +23,7 @@ from fairlead.build.tree import Tree
 from fairlead.store import Record, Store, digest
 
 _KEPT = "collection"
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)

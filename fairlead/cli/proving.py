@@ -222,6 +222,9 @@ def _explained(
         add = 'import_mode is pytest\'s: addopts = ["--import-mode=importlib"], or rename one'
         said = f"{place} and {', '.join(failure.names)} have one base name: pytest collects the first alone"
         return Finding("clash", said, "guessed", "pytest", add), ()
+    if failure.trouble == "removed":
+        add = f"requires = [{json.dumps(failure.names[0])}]"
+        return Finding("release of pytest", f"too new for it: {failure.what}", "guessed", place, add), ()
     if failure.trouble not in ("module", "plugin", "option"):
         return (None if failure.path else Finding("collection", failure.what, "unknown", place)), ()
     names = ", ".join(failure.names)

@@ -122,6 +122,21 @@ def test_an_option_of_a_plugin_that_is_not_installed(proven: Clone, house: Wheel
     assert "1 targets: 1 known; 2 tests" in out and 'requires = ["loud"]' in proven.read("fairlead.toml")
 
 
+def test_a_conftest_that_is_made_for_an_older_pytest_is_told_from_a_broken_one(proven: Clone) -> None:
+    proven.write(
+        "conftest.py",
+        "import pytest, warnings\nclass PytestRemovedIn10Warning(pytest.PytestDeprecationWarning): pass\n"
+        "def pytest_collection(session):\n    warnings.warn('use getini()', PytestRemovedIn10Warning)\n",
+    )
+    proven.write(
+        "pyproject.toml",
+        proven.read("pyproject.toml") + "filterwarnings = ['error']\n",
+    )
+    out, _ = proven.run("init")
+    assert 'release of pytest is guessed: requires = ["pytest<9"]' in out
+    assert "PytestRemovedIn10Warning: use getini()" in out and "requires" not in proven.read("fairlead.toml")
+
+
 def test_a_workspace_whose_members_need_each_other(proven: Clone) -> None:
     settings = '[build-system]\nbuild-backend = "hatchling.build"\n[project]\nversion = "1"\nname = '
     proven.write("pyproject.toml", '[tool.uv.workspace]\nmembers = ["parts/*"]\n')
