@@ -41,8 +41,8 @@ _WHERE = re.compile(r"^(\S+?\.py):(\d+): ", re.MULTILINE)
 @dataclass(frozen=True)
 class Failure:
     """Something that pytest could not collect. `path` is the file in the repository, "" if it is the whole
-    project; `what` is pytest's sentence; `names` are the modules, plugins or options that are missing, the other
-    file of two with one name, or the pytest that has what is used."""
+    project; `what` is pytest's sentence; `names` are the modules, plugins or options that are missing, the
+    other file of two with one name, or the pytest that has what is used."""
 
     path: str
     trouble: Trouble
