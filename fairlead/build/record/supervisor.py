@@ -139,6 +139,9 @@ LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 MOST = 400_000
 """Distinct questions that are noted; a program that asks more has no whole record."""
 
+SCRIPTS = 5
+"""Interpreters that are scripts themselves, as deep as the kernel follows them."""
+
 LINKS = 40
 """Symbolic links that are followed for one path, as in Linux."""
 
@@ -222,7 +225,9 @@ class Recorder:
         self.listener = self._receive(channel)
         machine = os.uname().machine
         self._arch = ARCHES.get(machine, 0)
-        self._table = {number: CALLS[name] for name, number in NUMBERS.get(machine, {}).items()}
+        known = NUMBERS.get(machine, {})
+        self._table = {number: CALLS[name] for name, number in known.items()}
+        self._starts = {known[name] for name in ("execve", "execveat") if name in known}
         self._buffer = ctypes.create_string_buffer(4096)
         self._local, self._remote = _Slice(ctypes.addressof(self._buffer), 0), _Slice(0, 0)
         self._read = getattr(libc, "process_vm_readv", None)
@@ -316,7 +321,30 @@ class Recorder:
                     continue  # no such descriptor: the call fails whatever the files are
                 path = base + b"/" + path
             found.append(self._climbed(pid, path) if _UP.search(path) else path)
+        if call in self._starts and found:
+            found += self._interpreters(pid, found[0])
         return kind, found
+
+    def _interpreters(self, pid: int, path: bytes) -> list[bytes]:
+        """The programs that the first lines of a script, and of its interpreter, name: the kernel opens them
+        without a call that could be heard."""
+        found: list[bytes] = []
+        while len(found) < SCRIPTS:
+            try:
+                file = os.open(b"/proc/%d/root%b" % (pid, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    line = os.read(file, 256).partition(b"\n")[0]
+                finally:
+                    os.close(file)
+            except OSError:
+                break
+            words = line[2:].split() if line.startswith(b"#!") else []
+            if not words:
+                break
+            path = words[0] if words[0].startswith(b"/") else self._linked(pid, b"cwd") + b"/" + words[0]
+            path = self._climbed(pid, path) if _UP.search(path) else path
+            found.append(path)
+        return found
 
     def _climbed(self, pid: int, path: bytes) -> bytes:
         """A path without its `..`, each of which leads up from where the links before it lead, as the process

@@ -185,6 +185,20 @@ def comparable(path: str) -> str:
     return re.sub(r"^/proc/\d+", "/proc/self", path)
 
 
+@pytest.mark.parametrize("level", level())
+def test_the_program_that_a_script_names_is_heard(project: Path, level: sandbox.Requested) -> None:
+    """The kernel opens it: no call of anybody's tells."""
+    files = {"run": "/bin/sh", "third": "./second x", "second": "{0}/first", "first": "/bin/sh"}
+    for name, first in files.items():
+        path = project / name
+        path.write_text(f"#!{first.format('/project' if level == 'namespace' else project)}\ntrue\n")
+        path.chmod(0o755)
+    program = "import os, subprocess; subprocess.run(['./third']); open('data/after').close()"
+    done = run(project, level, PYTHON, "-I", "-S", "-c", program)
+    heard = asked(done).below("/project" if level == "namespace" else str(project))
+    assert {"third", "second", "first"} <= heard.opened and "run" not in heard.paths()
+
+
 def test_a_program_that_is_not_there_is_still_an_error(project: Path) -> None:
     with pytest.raises(UsageError, match="cannot start none"):
         run(project, "none", "none")
