@@ -27,7 +27,7 @@ _SLOWEST = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="?", choices=WORDS, default="last", help="one of " + ", ".join(WORDS))
+    parser.add_argument("what", nargs="?", metavar="WHAT", help="one of " + ", ".join(WORDS))
     parser.add_argument("label", nargs="?", metavar="LABEL", help="a target or a test, as verdicts print it")
     parser.add_argument("-n", "--number", type=int, default=1, metavar="N", help="the Nth last call")
 
@@ -35,6 +35,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fairlead.build import log
 
+    if args.label is None and args.what is not None and ("//" in args.what or args.what.startswith(":")):
+        args.what, args.label = "last", args.what
+    args.what = args.what or "last"
+    if args.what not in WORDS:
+        raise UsageError(
+            f"fairlead log knows no {args.what}",
+            where="fairlead log",
+            remedy=did_you_mean(args.what, WORDS) or "use " + ", ".join(WORDS),
+        )
     here = project.Project.find()
     if args.what == "flaky":
         return _say_flaky(here, args.label, as_json=args.json)

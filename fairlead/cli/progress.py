@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fairlead.cli import terminal
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from fairlead.build.event import Event
+    from fairlead.build.log import Step
 
 _SHOWN = 8
-_LONG = 5.0
-"""Seconds after which the slowest step is named at the end."""
+_NAMED = 4
+LONG = 5.0
+"""Seconds of a call after which it is told at the end what made it long."""
 
 
 class Progress:
@@ -34,7 +37,6 @@ class Progress:
         self._started = time.monotonic()
         self._running: dict[str, tuple[float, str]] = {}
         self._cases: dict[str, Counter[str]] = {}
-        self._slowest = (0.0, "")
         self._live: Live | None = None
         self.expected = self.ran = self.known = self.bad = 0
 
@@ -44,9 +46,6 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         if self._live is not None:
             self._live.stop()
-            if self._slowest[0] >= _LONG:
-                took, what = self._slowest
-                terminal.note(f"slowest: {what}, {terminal.seconds(took)} (`fairlead log critical-path`)")
 
     def heard(self, event: Event) -> None:
         """Take note of one event."""
@@ -68,10 +67,14 @@ class Progress:
                 self.bad += event.kind == "failed" or (
                     event.result is not None and event.result.outcome != "pass"
                 )
-                self._slowest = max(self._slowest, (event.seconds, what))
             begin = event.kind == "begin" and self._live is None
         if begin:
             self._draw()
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken until now."""
+        return time.monotonic() - self._started
 
     def lines(self) -> list[str]:
         """What is drawn: the counts, then what runs, the longest first."""
@@ -84,7 +87,7 @@ class Progress:
             counts = [f"{self.ran} ran", f"{self.known} known", f"{left} left"]
             if self.bad:
                 counts.append(f"{self.bad} failed")
-        found = [f"{terminal.seconds(now - self._started)}  {', '.join(counts)}; {len(running)} running"]
+        found = [f"{terminal.seconds(self.seconds)}  {', '.join(counts)}; {len(running)} running"]
         found += [f"  {terminal.seconds(now - since):>6}  {what}" for since, what in running[:_SHOWN]]
         if len(running) > _SHOWN:
             found.append(f"  and {len(running) - _SHOWN} more")
@@ -116,3 +119,12 @@ class Progress:
                 return
             self._live = live
         live.start()
+
+
+def critical(steps: Sequence[Step]) -> str:
+    """The line that tells the chain of steps (`log.critical_path`) that a call could not be faster than."""
+    longest = sorted(steps, key=lambda step: -step.seconds)[:_NAMED]
+    told = [f"{step.label} {terminal.seconds(step.seconds)}" for step in steps if step in longest]
+    more = f" and {len(steps) - len(longest)} shorter" if len(steps) > len(longest) else ""
+    whole = terminal.seconds(sum(step.seconds for step in steps))
+    return f"critical path {whole}: {' > '.join(told)}{more}  (`fairlead log critical-path`)"

@@ -78,7 +78,13 @@ class Project:
         if not out.exists():
             from fairlead.store import atomic
 
-            atomic.write(out / ".gitignore", b"*\n")
+            try:
+                atomic.write(out / ".gitignore", b"*\n")
+            except MachineryError as error:
+                error.remedy = (
+                    f"{error.remedy}; or choose another place for the store with FAIRLEAD_STORE_DIR"
+                )
+                raise
         return Store.open(out / "store")
 
     def live(self) -> State | None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
+from fairlead.cli import terminal
 from fairlead.cli.project import Project
 from fairlead.errors import UsageError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fairlead.build.builder import Builder
     from fairlead.build.event import Event
     from fairlead.build.log import Journal
+    from fairlead.cli.progress import Progress
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +53,9 @@ def watched(args: argparse.Namespace, here: Project, verb: str, engine: Builder)
         if not args.json and sys.stdout.isatty() and sys.stderr.isatty():
             from fairlead.cli.progress import Progress
 
-            listeners.insert(0, stack.enter_context(Progress()).heard)
+            shown = Progress()
+            stack.callback(_tell_what_was_long, here, shown, journal)
+            listeners.insert(0, stack.enter_context(shown).heard)
 
         def heard(event: Event) -> None:
             for listener in listeners:
@@ -60,6 +64,17 @@ def watched(args: argparse.Namespace, here: Project, verb: str, engine: Builder)
         before, engine.on_event = engine.on_event, heard
         stack.callback(setattr, engine, "on_event", before)
         yield journal
+
+
+def _tell_what_was_long(here: Project, shown: Progress, journal: Journal) -> None:
+    """The critical path of a long call that came to its end, when nothing is drawn any more."""
+    from fairlead.build import log
+    from fairlead.cli.progress import LONG, critical
+
+    logs = log.logs(here.root) if journal.ended and shown.ran and shown.seconds >= LONG else []
+    steps = log.critical_path(log.ran(log.read(logs[0]))) if logs else []
+    if steps:
+        terminal.note(critical(steps))
 
 
 def _stream(name: str | None, stack: contextlib.ExitStack) -> TextIO | None:
@@ -72,6 +87,8 @@ def _stream(name: str | None, stack: contextlib.ExitStack) -> TextIO | None:
     try:
         stream = open(name, "w", encoding="utf-8")  # noqa: SIM115 - closed by the stack
     except OSError as error:
-        raise UsageError(f"cannot write the events: {error.strerror}", where=name) from None
+        raise UsageError(
+            f"cannot write the events: {error.strerror}", where=name, remedy="name another file, or -"
+        ) from None
     stack.callback(log.close, stream)
     return stream

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from fairlead.build import log
 from fairlead.build.event import Event
-from fairlead.cli.progress import Progress
+from fairlead.cli.progress import Progress, critical
 from tests.build.test_build_verbs import Clone
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +183,15 @@ def test_progress_counts_and_shows_the_longest_first() -> None:
     first, second, *rest = shown.lines()
     assert "1 ran, 1 known, 10 left" in first and "9 running" in first
     assert second.endswith("//:1  test") and rest[-1] == "  and 1 more"
+
+
+def test_the_critical_path_is_told_in_one_line() -> None:
+    steps = [log.Step(f"o{n}", f"//:{n}", "genrule", float(n), (), (), ()) for n in (3, 1, 9, 2, 5)]
+    assert critical(steps[:2]) == "critical path 4.0s: //:3 3.0s > //:1 1.0s  (`fairlead log critical-path`)"
+    assert critical(steps) == (
+        "critical path 20s: //:3 3.0s > //:9 9.0s > //:2 2.0s > //:5 5.0s and 1 shorter"
+        "  (`fairlead log critical-path`)"
+    )
 
 
 def test_a_terminal_sees_what_runs_and_a_pipe_plain_lines(clone: Clone) -> None:

@@ -86,7 +86,7 @@ def test_a_test_is_named_as_its_verdict_names_it(clone: Clone) -> None:
     assert clone.run("why", good)[0].startswith(f"{good}  key ")
     assert good in clone.run("log", "show", good)[0]
     assert "//:tests/deep" not in clone.run("log", "show", good)[0]
-    assert "did nothing for //:no" in clone.run("log", "last", "//:no", code=2)[1]
+    assert "did nothing for //:no" in clone.run("log", "//:no", code=2)[1]
     for verb in (["build"], ["targets"], ["query"]):
         _, err = clone.run(*verb, good, code=2)
         assert "is one test, and no target" in err and "name its target, //:tests/test_mixed;" in err, verb

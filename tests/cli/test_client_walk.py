@@ -261,7 +261,7 @@ def test_a_server_that_is_down(author: Person) -> None:
         (["review", "D1", "accept", "--path", "x", "--line", "3"], "about the whole diff"),
         (["review", "1x", "accept"], "not a diff"),
         (["review", "D99999", "accept"], "no diff D99999"),
-        (["review", "D1", "reject"], "invalid choice"),
+        (["review", "D1", "reject"], "knows no reject"),
         (["land", "D99999"], "no diff D99999"),
         (["land", "verify"], "takes a range"),
         (["land", "D1", "A..B"], "belong to verify"),

@@ -79,7 +79,7 @@ def test_a_revoked_worker_ends_and_says_so(server: RealServer) -> None:
         (["--enrol-stdin", "--server", "SERVER"], "guess\n", "enrolment code"),
         (["--enrol-stdin", "--server", "SERVER", "--name", "../x"], "code\n", "cannot be a worker's name"),
         (["--enrol-stdin", "--server", "ftp://x"], "code\n", "not the address of a server"),
-        (["--sandbox", "auto"], "", "invalid choice"),
+        (["--sandbox", "auto"], "", "--sandbox cannot be auto"),
     ],
 )
 def test_wrong_words(server: RealServer, tmp_path: Path, words: list[str], stdin: str, said: str) -> None:
