@@ -54,18 +54,18 @@ def text(site: str, folders: Iterable[str]) -> str:
     )
 
 
-VARIABLE = "FAIRLEAD_ROOTS"
+ROOTS = "FAIRLEAD_ROOTS"
 """Where nothing can be mounted, what a run's first process is given: the folders, between colons."""
 
 _ASKING = f"""
 import os, sys
 def found():
-    said, pid = os.environ.get({VARIABLE!r}), os.getppid()
+    said, pid = os.environ.get({ROOTS!r}), os.getppid()
     try:
         while said is None and pid > 1:
             with open(f"/proc/{{pid}}/environ", "rb") as file:
                 for row in file.read().split(b"\\0"):
-                    if row.startswith({VARIABLE!r}.encode() + b"="):
+                    if row.startswith({ROOTS!r}.encode() + b"="):
                         said = os.fsdecode(row.partition(b"=")[2])
             with open(f"/proc/{{pid}}/stat", "rb") as file:
                 pid = int(file.read().rpartition(b")")[2].split()[1])

@@ -220,7 +220,7 @@ class Stage:
         except OSError:  # another user's: run_pytest.py sets a PYTHONPATH then
             return {}
         folders = (posixpath.normpath(str(self.project / folder)) for folder in self.search)
-        return {roots.VARIABLE: os.pathsep.join(folders)}
+        return {roots.ROOTS: os.pathsep.join(folders)}
 
     def _at_their_places(self) -> tuple[list[Bind], list[str]]:
         """What the program may see where it keeps its own path, and the masks of that."""
