@@ -113,7 +113,9 @@ def main() -> None:
         wall = statistics.median(a[0] / b[0] for a, b in zip(runs, rows["plain"], strict=True))
         cpu = sum(a[1] for a in runs) / sum(b[1] for b in rows["plain"])
         seconds = statistics.median(a[0] for a in runs)
-        print(f"{name:9} {seconds:7.2f} s  ratio {wall:.2f}, CPU ratio {cpu:.2f}, {runs[-1][2]} calls")
+        mean = statistics.mean(run[1] for run in runs)
+        ratios = f"ratio {wall:.2f}, CPU ratio {cpu:.2f}"
+        print(f"{name:9} {seconds:7.2f} s, CPU {mean:.2f} s  {ratios}, {runs[-1][2]} calls")
     print(f"{args.rounds} rounds, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}")
 
 

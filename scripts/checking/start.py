@@ -57,5 +57,7 @@ def check(place: Workplace, say: Callable[[str], None]) -> bool:
 
 def _installed(project: Project, said: dict[str, Any]) -> dict[str, str]:
     """The distributions of the environment that `init` says it takes."""
+    if not (project.root / "fairlead.toml").exists():
+        raise Failed(f"init wrote no settings: {said}")
     lock = next(f["value"] for f in said["findings"] if f["subject"] == "environment")
     return distributions(project.root, lock)

@@ -51,7 +51,7 @@ MORE = (
     Foreign("itsdangerous", "2.2.0", "2.1.2"),
     Foreign("h11", "0.16.0", "0.14.0", folder="h11/tests", answers=PYTEST),
     Foreign("blinker", "1.9.0", "1.8.2"),
-    Foreign("wsproto", "1.3.2", "1.2.0", folder="test"),
+    Foreign("wsproto", "1.3.2", "1.2.0"),
     Foreign("more-itertools", "10.7.0", "10.6.0", answers=PYTEST),
     Foreign("werkzeug", "3.1.9", "3.1.8"),
     Foreign("tomlkit", "0.15.2", "0.15.1"),

@@ -10,8 +10,8 @@ a folder that somebody globs ("add to glob", "add to folder"); mode and link ("m
 "link target"); a method that overrides another ("override"); a default, a decorator, a constant, a docstring
 that `getsource` shows ("default", "decorator", "constant", "docstring"); a line above a function whose line
 a test prints ("line above"); another release of a distribution ("release"), a new plugin ("plugin"); a
-variable of the environment ("variable"); a file that only a child reads, or C code, or sqlite3 ("file of
-..."). `EVERY` has them all, with those of the source, the tests and the older release.
+variable of the environment ("variable", "declared variable"); a file that only a child reads, or C code, or
+sqlite3 ("file of ..."). `EVERY` has them all, with those of the source, the tests and the older release.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Files = Mapping[str, Content]
 EVERY = frozenset(
     {
         *BODY, "add __init__.py", "add conftest.py", "add data", "add pytest.ini", "add test file",
-        "add to folder", "add to glob", "comment", "constant", "data", "decorator", "default", "delete data",
-        "delete test file", "docstring", "file of C code", "file of a child", "file of sqlite3", "historic",
-        "historic hunk", "line above", "link", "link target", "mode", "override", "plugin", "release",
-        "shadowing module", "symlink", "test body", "variable",
+        "add to folder", "add to glob", "comment", "constant", "data", "declared variable", "decorator",
+        "default", "delete data", "delete test file", "docstring", "file of C code", "file of a child",
+        "file of sqlite3", "historic", "historic hunk", "line above", "link", "link target", "mode",
+        "override", "plugin", "release", "shadowing module", "symlink", "test body", "variable",
     }
 )  # fmt: skip
 """All kinds. A project may allow fewer: one without classes has no method to override."""
@@ -60,6 +60,7 @@ class Kinds:
             *self._added(),
             *self._data(),
             *self._historic(),
+            *self._declared(),
             *planted.edits(folder),
         ):
             self.pools.setdefault(edit.kind, []).append(edit)
@@ -208,6 +209,14 @@ class Kinds:
             moved = f"{folder}/moved-{name}".lstrip("/")
             yield Edit("symlink", f"{path} to its moved self", {path: Link(f"moved-{name}"), moved: content})
             yield Edit("add to folder", moved, {moved: File(b"added by an edit\n")})
+
+    def _declared(self) -> Iterator[Edit]:
+        """The planted variable in the settings, from where it reaches the tests."""
+        settings = self.files.get("fairlead.toml")
+        if isinstance(settings, File) and b"[build]\n" in settings.data and b"\nenv = " not in settings.data:
+            line = b'[build]\nenv = ["PLANTED_VARIABLE=two"]\n'
+            made = File(settings.data.replace(b"[build]\n", line))
+            yield Edit("declared variable", "the planted one", {"fairlead.toml": made})
 
     def _historic(self) -> Iterator[Edit]:
         for path, content in self.older.items():

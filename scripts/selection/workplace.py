@@ -87,6 +87,8 @@ class Workplace:
         self.unpack(self.project.version, to)
         if not self.plant:
             return
+        if not any((to / self.project.folder).rglob("test*.py")):
+            raise Failed(f"{self.project.name}: no test is below {self.project.folder}, where more would go")
         for path, content in planted.files(self.project.folder).items():
             put(to / path, content)
 
@@ -210,11 +212,15 @@ class Workplace:
         return [str(interpreter), str(interpreter.with_name("pytest"))]
 
     def variables(self, scratch: Path) -> dict[str, str]:
-        """The environment of a run of the oracle, with a home of its own below `scratch`."""
+        """The environment of a run in the oracle's tree: with the variables that its settings declare, and a
+        home of its own below `scratch`."""
         home, temporary = scratch / "home", scratch / "tmp"
         for folder in (home, temporary):
             folder.mkdir(parents=True, exist_ok=True)
-        return {**ENVIRONMENT, "HOME": str(home), "TMPDIR": str(temporary)}
+        settings = self.for_oracle() / "fairlead.toml"
+        build = tomllib.loads(settings.read_text()).get("build", {}) if settings.exists() else {}
+        declared = dict(text.split("=", 1) for text in build.get("env", []))
+        return {**ENVIRONMENT, **declared, "HOME": str(home), "TMPDIR": str(temporary)}
 
     def content(self) -> dict[str, Content]:
         """All files of the tree as it is, by path, but for those that tools made."""

@@ -147,7 +147,10 @@ OLDER = {"src/harbour/crew.py": FILES["src/harbour/crew.py"].replace("else 1", "
 KNOWN = planted.edits("tests")
 DRAWN = sorted(kinds.EVERY - {edit.kind for edit in KNOWN} - {"shadowing module"})
 """Kinds of which one is drawn. Of the others all that is known to matter is tried."""
-FOR_ALL = {"add conftest.py", "add pytest.ini", "add __init__.py", "historic", "plugin", "release"}
+FOR_ALL = {
+    "add conftest.py", "add pytest.ini", "add __init__.py", "declared variable", "historic", "plugin",
+    "release",
+}  # fmt: skip
 """Kinds that may concern every test, so that beside them nothing else would be seen."""
 
 
@@ -280,7 +283,7 @@ def test_no_edit_is_missed_and_nothing_runs_once_it_is_undone(place: Place) -> N
     try:
         measure = Measure(place, oracle, None, fairlead)
         assert (measure.unlike, measure.always, measure.first.nodes) == ([], set(), 22)
-        made = kinds.Kinds(place.given(), "tests", place.historic(), place.releases(), 2)
+        made = kinds.Kinds(place.content(), "tests", place.historic(), place.releases(), 2)
         shadows = [edit for edit in place.always_tried() if edit.kind == "shadowing module"]
         data = [edit for edit in place.always_tried() if edit not in shadows]
         drawn = {kind: made.pools[kind][-1] for kind in DRAWN}
