@@ -34,6 +34,16 @@ SETTINGS = "settings-of-init.toml"
 _MADE = {"__pycache__", "fairlead-out", ".fairlead", ".pytest_cache", ".hypothesis", ".git", ".coverage"}
 
 
+_RIGHTS = "-dac_override,-dac_read_search"
+_UNPRIVILEGED = (
+    ["setpriv", f"--bounding-set={_RIGHTS}", f"--inh-caps={_RIGHTS}"]
+    if os.geteuid() == 0 and shutil.which("setpriv")
+    else []
+)
+"""What is put before the oracle's command for root, who may read what nobody may: tests of permissions fail
+for root, and no test of Fairlead is root."""
+
+
 class Workplace:
     """Everything about one project and this Python below one folder; `plant` puts the planted tests into it.
 
@@ -209,7 +219,7 @@ class Workplace:
         """The command of pytest in such an environment. Not `python -m pytest`: that looks for modules in
         the working folder before all others, and a file there could stand in for one of pytest's own."""
         interpreter = self.environment(pins, more)
-        return [str(interpreter), str(interpreter.with_name("pytest"))]
+        return [*_UNPRIVILEGED, str(interpreter), str(interpreter.with_name("pytest"))]
 
     def variables(self, scratch: Path) -> dict[str, str]:
         """The environment of a run in the oracle's tree: with the variables that its settings declare, and a
