@@ -351,6 +351,14 @@ class Builder:
                 raise atomic.failed(error, "make the folder", self._scratch) from error
             try:
                 yield
+            except OSError as error:
+                if self._scratch.is_dir():
+                    raise
+                raise MachineryError(
+                    "the store was removed while it was used",
+                    where=str(self.store.root),
+                    remedy="run it again: all of it is made again",
+                ) from error
             finally:
                 self._places.clear()
                 discard(self._scratch)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import marshal
 import os
+import stat
 import subprocess
 from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ from fairlead.build.snapshot import Snapshot
 from fairlead.build.stage import PROJECT, Environment
 from fairlead.build.tree import EXECUTABLE
 from fairlead.store import Blobs, atomic
+from fairlead.store.digest import is_digest
 
 OUTPUTS = "fairlead-out"
 _CACHE = "__pycache__"
@@ -51,6 +53,8 @@ class View:
         next begins with nothing.
         """
         before = self._read_index()
+        if before is not None and not all(self._stands(path, state) for path, state in before.items()):
+            before = None
         now = _state(snapshot)
         if before == now:
             return
@@ -68,6 +72,20 @@ class View:
         except OSError as error:
             raise atomic.failed(error, "write", self.files) from error
         atomic.write(self._index, marshal.dumps((_VERSION, _state(snapshot))))
+
+    def _stands(self, path: str, state: tuple[str, str]) -> bool:
+        """Whether at `path` is still what was put there: somebody may have cleaned up, or written to it. Then
+        a test would see other files than those that it is judged by. A large file is the project's own."""
+        try:
+            seen = os.lstat(self.files / path)
+        except OSError:
+            return False
+        if state[0] == "folder":
+            return stat.S_ISDIR(seen.st_mode)
+        if state[0] == "link":
+            return stat.S_ISLNK(seen.st_mode)
+        large = not is_digest(state[1])
+        return stat.S_ISREG(seen.st_mode) and (large or seen.st_mtime_ns == EPOCH * 10**9)
 
     def _is_shared(self, path: str, before: Container[str], snapshot: Snapshot) -> bool:
         """Whether what is here is the project's own large file, whatever has become of it."""

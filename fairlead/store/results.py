@@ -160,7 +160,7 @@ def _failed(error: Exception, path: Path) -> MachineryError:
     full = "full" in str(error) or getattr(error, "errno", None) == 28 or _disk_is_full(path.parent)
     if full:
         remedy = "free some space on that disk and run it again"
-    elif isinstance(error, OSError):
+    elif isinstance(error, OSError) or not os.access(path.parent, os.W_OK):
         remedy = "let the folder be made and written, or choose another with the setting store.dir"
     else:
         remedy = "remove the file; it is rebuilt"
