@@ -55,6 +55,7 @@ _KEPT = frozenset(
 _KEPT_KINDS = (
     "SSL_CERT_", "PIP_", "UV_",  # how toolchains are fetched where the network is not plain
     "FAIRLEAD_WORKER_", "FAIRLEAD_BUILD_JOBS", "FAIRLEAD_CONFIG_DIR", "FAIRLEAD_CRASH_AT",
+    "FAIRLEAD_BUILD_NATIVE_LAUNCHER", "FAIRLEAD_CACHE_DIR",
 )  # fmt: skip
 
 

@@ -391,19 +391,19 @@ def test_killed_outright_nothing_runs_on(clone: Clone) -> None:
 def _wait_for_sleep(seconds: str, *, there: bool) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if _readable(path)]
+        lines = [_line(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
         if any(line == f"sleep\0{seconds}\0".encode() for line in lines) == there:
             return
         time.sleep(0.05)
     pytest.fail(f"sleep {seconds} is {'not there' if there else 'still there'}")
 
 
-def _readable(path: Path) -> bool:
+def _line(path: Path) -> bytes:
+    """A process's command line; nothing if it has just ended."""
     try:
-        path.read_bytes()
+        return path.read_bytes()
     except OSError:
-        return False
-    return True
+        return b""
 
 
 def test_two_builds_at_once_take_turns(clone: Clone) -> None:

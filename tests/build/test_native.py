@@ -230,6 +230,21 @@ def test_it_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
         native.make(SOURCES, str(compiler), tmp_path / "cache")
 
 
+def test_a_cleared_folder_is_filled_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRLEAD_CACHE_DIR", str(place.folder / "cache"))
+    native._found.cache_clear()
+    try:
+        for _ in range(2):
+            end_idle()
+            assert place.ask("none", ["true"])[0] == (0, "none", False, ())
+            made = Path(native._program())
+            assert made.is_file() and made.is_relative_to(place.folder)
+            shutil.rmtree(place.folder / "cache")
+    finally:
+        native._found.cache_clear()
+        end_idle()
+
+
 def test_what_a_compiler_refuses_is_not_tried_again(tmp_path: Path) -> None:
     compiler = tmp_path / "cc"
     compiler.write_text('#!/bin/sh\necho tried >> "$0.log"; echo no such header; exit 1\n')

@@ -96,6 +96,8 @@ class Native(Process):
     no namespaces: the filter of a level is what its commands have in common."""
 
     def program(self) -> list[str]:
+        if not os.path.exists(_program()):  # somebody has cleared the folder: it is made again
+            _found.cache_clear()
         return [_program()]
 
     def message(self, own: Mapping[str, Any], *, first: bool) -> bytes:
