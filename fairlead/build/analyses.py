@@ -23,7 +23,7 @@ from fairlead.build.label import Label
 from fairlead.build.loader import Loader
 from fairlead.build.packages import DAMAGED
 from fairlead.build.plan import Action, Target, TestSpec, Toolchain
-from fairlead.build.plans import maker, program
+from fairlead.build.plans import maker, program, taker
 from fairlead.build.rule import Declared
 from fairlead.errors import FairleadError, MachineryError
 from fairlead.store import Store, digest
@@ -53,7 +53,8 @@ class Analyses:
         self._modules: dict[str, bytes] = {}
         self._rows: dict[tuple[str, str], dict[str, Any]] = {}
         self._changed: set[tuple[str, str]] = set()
-        self._targets = (maker(Target), maker(TestSpec), maker(Action), maker(Toolchain))
+        self._takers = (taker(Target), taker(TestSpec), taker(Action), taker(Toolchain))
+        self._makers = (maker(Target), maker(TestSpec), maker(Action), maker(Toolchain))
 
     def expect(self, targets: Iterable[Declared]) -> None:
         """These will be asked for, in this order: read what is known of their packages."""
@@ -83,13 +84,14 @@ class Analyses:
         if key is None:
             return
         package = declared.label.cell, declared.label.package
-        target = vars(made.target)
         test = made.target.test
+        take_target, take_test, take_action, take_toolchain = self._takers
         self._rows[package][declared.label.name] = (
             key,
-            {**target, "test": None if test is None else vars(test)},
-            [vars(action) for action in made.actions],
-            None if made.toolchain is None else vars(made.toolchain),
+            take_target(made.target),
+            None if test is None else take_test(test),
+            [take_action(action) for action in made.actions],
+            None if made.toolchain is None else take_toolchain(made.toolchain),
         )
         self._changed.add(package)
 
@@ -129,11 +131,10 @@ class Analyses:
             self._modules[path] = hashlib.sha256(repr(told).encode()).digest()
         return self._modules[path]
 
-    def _made(self, target: Any, actions: Any, toolchain: Any) -> Made:
-        make_target, make_test, make_action, make_toolchain = self._targets
-        test = target["test"]
+    def _made(self, target: Any, test: Any, actions: Any, toolchain: Any) -> Made:
+        make_target, make_test, make_action, make_toolchain = self._makers
         return Made(
-            make_target({**target, "test": None if test is None else make_test(test)}),
+            make_target(target) if test is None else make_target(target, test=make_test(test)),
             [make_action(action) for action in actions],
             None if toolchain is None else make_toolchain(toolchain),
         )

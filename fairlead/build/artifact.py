@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,7 +117,7 @@ class ToolchainFile(Native):
 
 def output_path(folder: str, name: str, short_path: str) -> str:
     """Where the output `short_path` of the target `name` in the package `folder` lies."""
-    return "/".join(part for part in (GEN, folder, f"__{name}__", short_path) if part)
+    return f"{GEN}/{folder}/__{name}__/{short_path}" if folder else f"{GEN}/__{name}__/{short_path}"
 
 
 def check_path(path: object) -> str:
@@ -182,7 +182,7 @@ class CommandLine(Native):
         if quote not in (None, "shell"):
             raise DialectError(f"cmd_args() knows no quote {quote!r}", remedy='the only one is "shell"')
         self._items: list[Any] = []
-        self._hidden: list[Any] = list(flat(hidden))
+        self._hidden: list[Any] = flat(hidden)
         self._delimiter, self._format, self._prepend, self._quote = delimiter, format, prepend, quote
         self.add(*args)
 
@@ -270,15 +270,26 @@ class Tagged(CommandLine):
         return words
 
 
-def flat(items: Any) -> Iterator[Any]:
+_SEQUENCES = (list, tuple)
+_WORDS = (Artifact, OutputArtifact, CommandLine, ToolchainFile, Label)
+"""What stands for words of a command. As a constant: to write it as A | B makes a new type at each call."""
+
+
+def flat(items: Any) -> list[Any]:
     """The arguments in nested lists and tuples; anything that cannot stand in a command is refused."""
-    if isinstance(items, list | tuple):
+    found: list[Any] = []
+    _flatten(items, found)
+    return found
+
+
+def _flatten(items: Any, found: list[Any]) -> None:
+    if isinstance(items, str):
+        found.append(check_text(items))
+    elif isinstance(items, _SEQUENCES):
         for item in items:
-            yield from flat(item)
-    elif isinstance(items, str):
-        yield check_text(items)
-    elif isinstance(items, Artifact | OutputArtifact | CommandLine | ToolchainFile | Label) or _run(items):
-        yield items
+            _flatten(item, found)
+    elif isinstance(items, _WORDS) or _run(items):
+        found.append(items)
     else:
         raise DialectError(
             f"a value of type {type_name(items)} cannot stand in a command",
@@ -294,7 +305,7 @@ def _run(value: Any) -> Any:
 
 def render(item: Any, found: Found) -> list[str]:
     """The words that an argument stands for; what it reads, makes and uses goes to `found`."""
-    if isinstance(item, str):
+    if type(item) is str:
         return [item]
     if isinstance(item, Artifact):
         return [found.artifact(item)]
@@ -312,7 +323,7 @@ def render(item: Any, found: Found) -> list[str]:
 
 def render_all(items: Any, found: Found) -> tuple[str, ...]:
     """Render nested arguments to the words of a command."""
-    return tuple(word for item in flat(items) for word in render(item, found))
+    return tuple([word for item in flat(items) for word in render(item, found)])
 
 
 def command(items: Any, found: Found) -> tuple[str, ...]:
@@ -336,4 +347,4 @@ def check_toolchains(words: Iterable[str], found: Found) -> None:
 
 
 def paths(artifacts: Iterable[BuildArtifact]) -> tuple[str, ...]:
-    return tuple(artifact._path for artifact in artifacts)
+    return tuple([artifact._path for artifact in artifacts])

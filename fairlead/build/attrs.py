@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -74,27 +73,39 @@ class Resolver(Protocol):
     def outputs(self, ref: DepRef) -> list[Any]: ...
 
 
-def references(value: Any) -> Iterator[DepRef | SourceRef]:
+_PLAIN = frozenset({str, bool, int, type(None)})
+"""Types of values that refer to nothing: most are, so they are asked for first."""
+_SEQUENCES = (list, tuple)
+
+
+def references(value: Any) -> list[DepRef | SourceRef]:
     """The references in a coerced value, in order."""
-    if isinstance(value, DepRef | SourceRef):
-        yield value
-    elif isinstance(value, ArgRef):
-        for part in value.parts:
-            if isinstance(part, MacroRef):
-                yield part.dep
-    elif isinstance(value, list | tuple):
+    found: list[DepRef | SourceRef] = []
+    if type(value) not in _PLAIN:
+        _gather(value, found)
+    return found
+
+
+def _gather(value: Any, found: list[DepRef | SourceRef]) -> None:
+    kind = type(value)
+    if kind is SourceRef or kind is DepRef:
+        found.append(value)
+    elif isinstance(value, _SEQUENCES):
         for item in value:
-            yield from references(item)
+            if type(item) not in _PLAIN:
+                _gather(item, found)
+    elif isinstance(value, ArgRef):
+        found.extend(part.dep for part in value.parts if isinstance(part, MacroRef))
     elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from references(key)
-            yield from references(item)
+        for pair in value.items():
+            _gather(pair, found)
 
 
 def to_json(value: Any) -> JSON:
     """A coerced value as it stands in the target's key and in `why`."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
+    if type(value) in _PLAIN:
+        plain: JSON = value
+        return plain
     if isinstance(value, DepRef):
         return str(value.label)
     if isinstance(value, SourceRef):
@@ -104,7 +115,7 @@ def to_json(value: Any) -> JSON:
             part.replace("$(", r"\$(") if isinstance(part, str) else f"$({part.kind} {part.dep.label})"
             for part in value.parts
         )
-    if isinstance(value, list | tuple):
+    if isinstance(value, _SEQUENCES):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
         return {str(to_json(key)): to_json(item) for key, item in value.items()}
@@ -113,6 +124,8 @@ def to_json(value: Any) -> JSON:
 
 def resolve(value: Any, resolver: Resolver) -> Any:
     """A coerced value as the rule sees it."""
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, DepRef):
         if not value.as_source:
             return resolver.dependency(value)
@@ -209,9 +222,9 @@ class _Any(Attr):
     def _coerce(self, value: Any, place: Place) -> Any:
         if isinstance(value, str):
             return check_text(value)
-        if value is None or isinstance(value, bool | int):
+        if value is None or isinstance(value, (bool, int)):
             return value
-        if isinstance(value, list | tuple):
+        if isinstance(value, (list, tuple)):
             return [self._coerce(item, place) for item in value]
         if isinstance(value, dict) and all(isinstance(key, str) for key in dict.keys(value)):
             return {check_text(key): self._coerce(item, place) for key, item in dict.items(value)}
@@ -244,7 +257,7 @@ class _List(Attr):
         super().__init__(name, default, doc)
 
     def _coerce(self, value: Any, place: Place) -> Any:
-        if not isinstance(value, list | tuple):
+        if not isinstance(value, (list, tuple)):
             raise self._wrong(value)
         made = [_at(f"item {index}", self._inner, item, place) for index, item in enumerate(value)]
         if self._name == "set":

@@ -116,8 +116,9 @@ class Actions(Native):
         found: Found,
         **parts: Any,
     ) -> None:
+        label = self._label.raw_target()
         for output in outputs:
-            if output in self._made or output.owner != self._label.raw_target():
+            if output in self._made or (output.owner is not label and output.owner != label):
                 raise DialectError(
                     f"the output {output.short_path!r} is made twice",
                     remedy="an output is made by one action",
@@ -136,7 +137,7 @@ class Actions(Native):
             outputs=paths(outputs),
             sources=tuple(sorted(found.sources)),
             inputs=tuple(sorted(paths(artifact for artifact in found.inputs if artifact not in outputs))),
-            directories=frozenset(output._path for output in outputs if output._is_folder),
+            directories=tuple(sorted({output._path for output in outputs if output._is_folder})),
             toolchains=tuple(sorted(found.toolchains)),
             **parts,
         )
@@ -377,7 +378,7 @@ def _artifact(value: Any) -> Artifact:
 
 
 def _named(value: Any) -> Any:
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return [_named(item) for item in value]
     if isinstance(value, dict):
         return {key: _named(item) for key, item in dict.items(value)}
@@ -389,6 +390,6 @@ def _named(value: Any) -> Any:
         return value._artifact._path
     if isinstance(value, CommandLine):
         return List(value._render(Found()))
-    if isinstance(value, Label | ToolchainFile):
+    if isinstance(value, (Label, ToolchainFile)):
         return str(value)
     return value

@@ -25,6 +25,7 @@ from fairlead.build.loader import INFERRED, Loader
 from fairlead.build.plan import Action, Plan, Target, TestSpec, Toolchain
 from fairlead.build.provider import DEFAULT, RUN, TEST, Instance, Provider, sort_out
 from fairlead.build.rule import Declared
+from fairlead.build.sharing import Sharing
 from fairlead.build.tree import Tree
 from fairlead.errors import FairleadError, UsageError, did_you_mean, nearest
 from fairlead.store import Store
@@ -59,7 +60,8 @@ def evaluate(
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """Without Python's collector of circles: of what is made here nearly all stays, and it would go through
-    all of that again and again (a quarter of the time of 10,000 targets)."""
+    all of that again and again (a quarter of the time of 10,000 targets). Nor does it afterwards, until a
+    daemon with nothing to do lets it (`State.tidy`)."""
     if not gc.isenabled():
         yield
         return
@@ -67,6 +69,7 @@ def uncollected() -> Iterator[None]:
     try:
         yield
     finally:
+        gc.freeze()
         gc.enable()
 
 
@@ -306,6 +309,7 @@ class _Analysis:
         self.toolchains: dict[str, Toolchain] = {}
         self.actions: list[Action] = []
         self.places: dict[str, str] = {}
+        self.sharing = Sharing()
         self.now: Declared  # the target whose rule runs
 
     def plan(self, ordered: Sequence[Declared], requested: Sequence[Label]) -> Plan:
@@ -318,6 +322,9 @@ class _Analysis:
                 self.places[str(declared.label)] = declared.place
                 made = self._made(declared)
                 self.actions.extend(made.actions)
+                self.sharing.target(made.target)
+                for action in made.actions:
+                    self.sharing.action(action)
                 if made.toolchain is not None:
                     self.toolchains[made.toolchain.label] = made.toolchain
                 targets[str(declared.label)] = made.target
@@ -383,6 +390,8 @@ class _Analysis:
     def _untold(self, declared: Declared) -> list[Declared]:
         """What the target depends on whose rules have not run here, each after what it depends on itself."""
         found: dict[Label, Declared] = {}
+        if all(ref.label.raw_target() in self.providers for ref in declared.deps()):
+            return []
         stack = [declared]
         while stack:
             target = stack[-1]

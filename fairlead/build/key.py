@@ -9,6 +9,7 @@ use a target, not what the target is. `VERSION` changes when a part changes its 
 
 from __future__ import annotations
 
+import functools
 import json
 import platform as host
 import sys
@@ -22,7 +23,7 @@ from fairlead.build.stage import ENVIRONMENT
 from fairlead.build.tree import Tree
 from fairlead.errors import UsageError
 from fairlead.store import digest
-from fairlead.store.record import Part, Record
+from fairlead.store.record import Part, Record, shared
 
 KIND = "target"
 VERSION = 2
@@ -98,12 +99,7 @@ def target_record(
         "attributes": target.attrs,
         "inputs": [[path, *identities[path]] for path in sorted(target.sources)],
         "toolchains": {label: keys[label] for label in target.toolchains},
-        "platform": {
-            "os": platform.os,
-            "arch": platform.arch,
-            "python": platform.python,
-            "environment": _ENVIRONMENT,
-        },
+        "platform": _platform(platform),
         "environment": target.environment,
         "config": target.config,
         "dependencies": {label: keys[label] for label in target.deps},
@@ -116,12 +112,17 @@ def target_record(
     return Record(KIND, VERSION, parts)
 
 
-_ENVIRONMENT: Part = dict(ENVIRONMENT)
+@functools.cache
+def _platform(platform: Platform) -> Part:
+    names = {"os": platform.os, "arch": platform.arch, "python": platform.python}
+    return shared({**names, "environment": dict(ENVIRONMENT)})
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return digest.of_bytes(text.encode())
+    return digest.of_bytes(_JSON.encode(value).encode())
 
 
 def _prelude_digest(path: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from fairlead.build.dialect.values import Native
@@ -30,12 +31,19 @@ class Label(Native):
     name: str
     sub_target: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    @cached_property
+    def _text(self) -> str:
         return f"{self.cell}//{self.package}:{self.name}" + "".join(f"[{sub}]" for sub in self.sub_target)
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
     def raw_target(self) -> Label:
         """The label without its sub-target."""
-        return Label(self.cell, self.package, self.name)
+        return Label(self.cell, self.package, self.name) if self.sub_target else self
 
 
 @dataclass(frozen=True)

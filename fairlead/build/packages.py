@@ -234,7 +234,7 @@ def wanted_providers(rule: Rule) -> list[tuple[Provider, ...]]:
 
 
 def _encode(value: Any, wanted: list[tuple[Provider, ...]]) -> Any:
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, list):
         return [_encode(item, wanted) for item in value]

@@ -49,10 +49,18 @@ def toolchain_file(label: str, path: str) -> str:
 
 def toolchains_named(text: str) -> list[str]:
     """The labels of the toolchains that an argument names."""
-    return _TOOLCHAIN.findall(text)
+    return _TOOLCHAIN.findall(text) if "{toolchain:" in text else []
 
 
-@dataclass(frozen=True)
+_EMPTY: Mapping[str, str] = {}
+
+
+def _nothing() -> Mapping[str, str]:
+    """The one empty table of all targets and actions without a table: nobody writes into one."""
+    return _EMPTY
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """One step that makes outputs from inputs.
 
@@ -77,13 +85,13 @@ class Action:
     kind: ActionKind
     outputs: tuple[str, ...]
     argv: tuple[str, ...] = ()
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=_nothing)
     content: str | None = None
     executable: bool = False
-    entries: Mapping[str, str] = field(default_factory=dict)
+    entries: Mapping[str, str] = field(default_factory=_nothing)
     sources: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
-    directories: frozenset[str] = frozenset()
+    directories: tuple[str, ...] = ()
     toolchains: tuple[str, ...] = ()
     dep_file: str = ""
     judged: tuple[str, ...] = ()
@@ -114,7 +122,7 @@ class Action:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Toolchain:
     """A Python environment: `lock` is the repository path of a hash-locked requirements file, `interpreter`
     the command that makes the environment ("python3.11"), or "" for the interpreter that runs Fairlead."""
@@ -127,7 +135,7 @@ class Toolchain:
         return {"label": self.label, "interpreter": self.interpreter, "lock": self.lock}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TestSpec:
     """How a target is tested: run `argv` in the project root; exit code 0 is a pass. `timeout` is in seconds.
     `sources`, `inputs` and `toolchains` are all that the test may see, as in `Action`. Of a `recorded` one
@@ -161,7 +169,7 @@ class TestSpec:
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """One target after its rule ran.
 
@@ -183,8 +191,8 @@ class Target:
     sources: tuple[str, ...] = ()
     deps: tuple[str, ...] = ()
     toolchains: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    config: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=_nothing)
+    config: Mapping[str, str] = field(default_factory=_nothing)
     default_outputs: tuple[str, ...] = ()
     run: tuple[str, ...] | None = None
     run_inputs: tuple[str, ...] = ()

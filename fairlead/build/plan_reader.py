@@ -206,7 +206,7 @@ def _action(reader: _Reader) -> Action:
         entries=reader.table("entries"),
         sources=reader.paths("sources", made=False),
         inputs=reader.paths("inputs", made=True),
-        directories=frozenset(reader.texts("directories")),
+        directories=tuple(sorted(set(reader.texts("directories")))),
         toolchains=reader.labels("toolchains"),
         dep_file=reader.text("dep_file") if judging else "",
         judged=reader.paths("judged", made=None) if judging else (),
@@ -219,13 +219,15 @@ def _action(reader: _Reader) -> Action:
         raise _refuse(f"{reader.where}.urls", "names something that is no address of the web")
     if fetching and (not is_digest(action.sha256) or action.directories):
         raise _refuse(f"{reader.where}.sha256", "is not the digest of one file")
-    if judging and (kind != "run" or action.dep_file not in set(action.outputs) - action.directories):
+    if judging and (
+        kind != "run" or action.dep_file not in set(action.outputs).difference(action.directories)
+    ):
         raise _refuse(f"{reader.where}.dep_file", f"{action.dep_file!r} is no file that the command makes")
     if not set(action.judged) <= {*action.sources, *action.inputs}:
         raise _refuse(f"{reader.where}.judged", "names something that is not read")
     if not action.outputs:
         raise _refuse(f"{reader.where}.outputs", "is empty")
-    if not action.directories <= set(action.outputs):
+    if not set(action.directories) <= set(action.outputs):
         raise _refuse(f"{reader.where}.directories", "names something that is no output")
     if kind == "run" and not action.argv:
         raise _refuse(f"{reader.where}.argv", "is empty")

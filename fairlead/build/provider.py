@@ -33,7 +33,7 @@ class Provider(Native):
         self._name = ""
         self._doc = doc
         self._fields: dict[str, ProviderField | None] = {}
-        if isinstance(fields, list | tuple):
+        if isinstance(fields, (list, tuple)):
             self._fields = dict.fromkeys(fields)
         elif isinstance(fields, dict):
             for name, kind in dict.items(fields):

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from fairlead.build.attrs import ATTRS, Attr, DepRef, Place, SourceRef, references
@@ -28,22 +29,24 @@ class Declared:
     visibility: tuple[str, ...]
     within_view: tuple[str, ...] | None
 
+    @cached_property
+    def _references(self) -> list[DepRef | SourceRef]:
+        return [ref for value in self.attrs.values() for ref in references(value)]
+
     def deps(self) -> list[DepRef]:
         """The dependencies that the attributes name, each label once."""
         found: dict[Label, DepRef] = {}
-        for value in self.attrs.values():
-            for ref in references(value):
-                if isinstance(ref, DepRef):
-                    found.setdefault(ref.label.raw_target(), ref)
+        for ref in self._references:
+            if isinstance(ref, DepRef):
+                found.setdefault(ref.label.raw_target(), ref)
         return list(found.values())
 
     def sources(self) -> list[str]:
         """The repository files that the attributes name, sorted."""
         found: set[str] = set()
-        for value in self.attrs.values():
-            for ref in references(value):
-                if isinstance(ref, SourceRef):
-                    found.update((ref.path,) if ref.files is None else ref.files)
+        for ref in self._references:
+            if isinstance(ref, SourceRef):
+                found.update((ref.path,) if ref.files is None else ref.files)
         return sorted(found)
 
 

@@ -158,6 +158,20 @@ def _show(part: Part | Absent) -> str:
     return str(part)
 
 
+class _Shared(dict[str, Part]):
+    """A table that many records have, with its encoding; it must not change."""
+
+    __slots__ = ("written",)
+    written: str
+
+
+def shared(part: Mapping[str, Part]) -> Mapping[str, Part]:
+    """`part` for many records: it is encoded once."""
+    made = _Shared(part)
+    made.written = _write(dict(part))
+    return made
+
+
 def _encode(part: Part) -> bytes:
     return _write(part).encode("latin-1")
 
@@ -214,6 +228,7 @@ _WRITERS: Mapping[type, Callable[[Any], str]] = {
     bool: _write_bool,
     int: _write_int,
     type(None): lambda _: "n0:",
+    _Shared: lambda part: str(part.written),
 }
 """By the very type of a part; a type that is like one of these takes the longer way."""
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fairlead.errors import UsageError
-from fairlead.store.record import ABSENT, Part, Record, explain
+from fairlead.store.record import ABSENT, Part, Record, explain, shared
 
 scalars = st.none() | st.booleans() | st.integers() | st.text() | st.binary()
 parts: st.SearchStrategy[Part] = st.recursive(
@@ -78,3 +78,11 @@ def test_explain_names_the_file_that_changed() -> None:
     assert found[("inputs", "c.py")] == (ABSENT, ["100755", "4" * 64])
     texts = [difference.text() for difference in explain(old, new)]
     assert texts[0] == "inputs a.py: [100644 111111111111] -> [100644 333333333333]"
+
+
+@given(tables, tables)
+def test_a_shared_part_is_as_any_other(one: dict[str, Part], two: dict[str, Part]) -> None:
+    apart, joined = Record("k", 1, {"a": one, "b": two}), Record("k", 1, {"a": shared(one), "b": two})
+    assert (joined.encode(), joined.key) == (apart.encode(), apart.key)
+    assert explain(apart, joined) == []
+    assert Record.decode(joined.encode()).parts == apart.parts

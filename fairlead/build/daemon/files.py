@@ -108,6 +108,8 @@ class Files:
                 if real not in self._disk._states:  # it was no file when its folder was looked at
                     self._disk._states[real] = os.lstat(self.root / real)
             self._digests.update(self._disk._look(new))
+            for real in new:  # an event says when they change: their states are of no more use
+                self._disk._states.pop(real, None)
         return {real: self._digests[real] for real in wanted}
 
     @property

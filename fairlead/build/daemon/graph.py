@@ -16,7 +16,7 @@ import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from fairlead.build import materialise
 from fairlead.build.daemon import watcher
@@ -26,11 +26,11 @@ from fairlead.build.manifest import Folder, Manifest
 from fairlead.build.plan import Action, Plan
 from fairlead.build.tree import DiskTree
 
-Mark: TypeAlias = tuple[tuple[tuple[str, str], ...], tuple[Manifest, ...]]
+Mark: TypeAlias = tuple[tuple[str, str] | Manifest, ...]
 """Modes and digests of an action's sources (and locks), and its inputs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Placed:
     """An output that stands in fairlead-out: its content, the names in it (None for a file), its state."""
 
@@ -49,8 +49,6 @@ class Graph:
     age: int
     seen: int
     made: dict[str, Manifest] = field(default_factory=dict)
-    marks: dict[int, Mark] = field(default_factory=dict)
-    results: dict[int, dict[str, Manifest]] = field(default_factory=dict)
     identities: dict[str, tuple[str, str]] = field(default_factory=dict)
     placed: dict[str, Placed] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -66,27 +64,34 @@ class Graph:
 
     def __post_init__(self) -> None:
         plan = self.plan
-        self.number = {id(action): number for number, action in enumerate(plan.actions)}
-        self.dirty = set(range(len(plan.actions)))
-        self.maker = {path: action for action in plan.actions for path in action.outputs}
-        self._readers: dict[str, list[int]] = {}
-        self._users: dict[str, list[int]] = {}
+        count = len(plan.actions)
+        self.marks: list[Mark | None] = [None] * count
+        self.results: list[tuple[Manifest, ...] | None] = [None] * count
+        self.dirty = set(range(count))
+        self._maker: dict[str, int] = {}
+        readers: dict[str, list[int]] = {}
+        users: dict[str, list[int]] = {}
         for number, action in enumerate(plan.actions):
+            for path in action.outputs:
+                self._maker[path] = number
             for path in self.sources_of(action):
-                self._readers.setdefault(path, []).append(number)
+                readers.setdefault(path, []).append(number)
             for path in action.inputs:
-                self._users.setdefault(path, []).append(number)
-        self._targets: dict[str, list[str]] = {}
-        self.dependents: dict[str, list[str]] = {}
+                users.setdefault(path, []).append(number)
+        self._readers, self._users = _closed(readers), _closed(users)
+        targets: dict[str, list[str]] = {}
+        dependents: dict[str, list[str]] = {}
         for label, target in plan.targets.items():
             for path in (*target.sources, *(p for p in target.rule_bzl if "//" not in p)):
-                self._targets.setdefault(path, []).append(label)
+                targets.setdefault(path, []).append(label)
             for dep in {*target.deps, *target.toolchains}:
-                self.dependents.setdefault(dep, []).append(label)
+                dependents.setdefault(dep, []).append(label)
+        self._targets, self.dependents = _closed(targets), _closed(dependents)
         self.sources = sorted(self._readers.keys() | self._targets.keys())
-        self._by_folder: dict[str, list[str]] = {}
+        folders: dict[str, list[str]] = {}
         for path in self.sources:
-            self._by_folder.setdefault(posixpath.dirname(path), []).append(path)
+            folders.setdefault(posixpath.dirname(path), []).append(path)
+        self._by_folder = _closed(folders)
         self._linked: list[str] = []
         self._folders: set[str] = set()
         self.wanted: list[int] = []
@@ -101,27 +106,26 @@ class Graph:
 
     def _want(self) -> None:
         """The actions behind what the plan was asked for, and the outputs that go to fairlead-out."""
-        todo: list[Action] = []
+        todo: list[int] = []
         for label in self.plan.requested:
             target = self.plan.targets[label]
             for path in (*target.default_outputs, *target.other_outputs):
                 made = self._made_by(path)
                 if made is not None:
                     self.shown_outputs.append(made)
-                    todo.append(self.maker[made])
+                    todo.append(self._maker[made])
         self.shown_outputs = list(dict.fromkeys(self.shown_outputs))
         needed: set[int] = set()
         while todo:
-            action = todo.pop()
-            number = self.number[id(action)]
+            number = todo.pop()
             if number not in needed:
                 needed.add(number)
-                todo.extend(self.maker[path] for path in action.inputs)
+                todo.extend(self._maker[path] for path in self.plan.actions[number].inputs)
         self.wanted = sorted(needed)
 
     def _made_by(self, path: str) -> str | None:
         while path:
-            if path in self.maker:
+            if path in self._maker:
                 return path
             path = path.rpartition("/")[0]
         return None
@@ -188,32 +192,39 @@ class Graph:
 
     def mark(self, action: Action, made: Mapping[str, Manifest]) -> Mark:
         """What the action is made from now; its inputs must be in `made`."""
-        return (
-            tuple([self.identities[path] for path in self.sources_of(action)]),
-            tuple([made[path] for path in action.inputs]),
-        )
+        identities = [self.identities[path] for path in self.sources_of(action)]
+        return (*identities, *[made[path] for path in action.inputs])
+
+    def number(self, action: Action) -> int:
+        """The place of an action in the plan."""
+        return self._maker[action.outputs[0]]
 
     def recall(self, action: Action, made: Mapping[str, Manifest]) -> dict[str, Manifest] | None:
         """The outputs of the action, if they were made from what it is made from now."""
-        number = self.number[id(action)]
-        found = self.results.get(number)
-        return found if found is not None and self.marks.get(number) == self.mark(action, made) else None
+        number = self.number(action)
+        found = self.results[number]
+        if found is None or self.marks[number] != self.mark(action, made):
+            return None
+        return dict(zip(action.outputs, found, strict=True))
 
     def take(self, actions: Iterable[Action], made: Mapping[str, Manifest]) -> None:
         """Take over the outputs of those actions that are in `made` with all that they are made from."""
         for action in actions:
             if all(path in made for path in (*action.outputs, *action.inputs)):
-                number = self.number[id(action)]
+                number = self.number(action)
                 self.marks[number] = self.mark(action, made)
-                self.results[number] = {path: made[path] for path in action.outputs}
-                self.made.update(self.results[number])
+                self.results[number] = tuple([made[path] for path in action.outputs])
+                for path in action.outputs:
+                    self.made[path] = made[path]
                 self.dirty.discard(number)
 
     def reset(self) -> None:
         """Believe nothing that was made."""
-        self.dirty = set(range(len(self.plan.actions)))
-        for memory in (self.made, self.results, self.marks, self.placed):
-            memory.clear()
+        count = len(self.plan.actions)
+        self.dirty = set(range(count))
+        self.results, self.marks = [None] * count, [None] * count
+        self.made.clear()
+        self.placed.clear()
 
     def adopt(self, old: Graph) -> None:
         """Take over what is known of the actions that another plan of the same project has too."""
@@ -221,8 +232,8 @@ class Graph:
         for number, action in enumerate(self.plan.actions):
             known = before.get(action.outputs[0])
             if known is not None and known == action:
-                past = old.number[id(known)]
-                if past in old.results and self._same_locks(action, old):
+                past = old.number(known)
+                if old.results[past] is not None and self._same_locks(action, old):
                     self.results[number], self.marks[number] = old.results[past], old.marks[past]
         shown = set(self.shown_outputs)
         self.placed = {path: output for path, output in old.placed.items() if path in shown}
@@ -308,6 +319,14 @@ class Graph:
         if not hasattr(self, "_at"):
             self._at = {label: number for number, label in enumerate(self.plan.targets)}
         return self._at
+
+
+T = TypeVar("T")
+
+
+def _closed(table: dict[str, list[T]]) -> dict[str, tuple[T, ...]]:
+    """A table that grows no more: most of its rows are of one item, for which a list is twice as large."""
+    return {name: tuple(row) for name, row in table.items()}
 
 
 def _folders(content: Manifest) -> list[str]:

@@ -75,12 +75,14 @@ class Request:
 @dataclass
 class State:
     """What is kept of a project. `files` is None where nothing tells of changes. `unread` is a request that
-    the store has answered, and whose graph is still to be read from it."""
+    the store has answered, and whose graph is still to be read from it. It is `fresh` if something has been
+    evaluated since Python's collector has looked at all."""
 
     root: Path
     store: Store
     files: Files | None = None
     retired: bool = False
+    fresh: bool = False
     requests: dict[tuple[str, ...], Request] = field(default_factory=dict)
     unread: tuple[tuple[str, ...], Requested, Finished] | None = None
     _interpreters: dict[str, object] = field(default_factory=dict)
@@ -178,6 +180,8 @@ class State:
 
     def tidy(self, asked: Callable[[], bool]) -> None:
         """Do what can wait until nobody does; `asked` says when somebody waits again."""
+        if self.fresh and not asked():
+            self._settle()
         if self.files is None:
             return
         with contextlib.suppress(FairleadError, watcher.Full):
@@ -187,8 +191,14 @@ class State:
                 for graph in request.graphs.values():
                     if graph.done is not None and not graph.heard and not asked():
                         graph.hear(self.files)
-                        gc.collect()
-                        gc.freeze()  # it stays: no look at it by the collector finds anything
+                        self._settle()
+
+    def _settle(self) -> None:
+        """Let Python's collector look at all that is held, once; then no more, for it stays."""
+        self.fresh = False
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
 
     def _read(
         self, key: tuple[str, ...], level: Requested, done: Finished, asked: Callable[[], bool]
@@ -223,6 +233,7 @@ class State:
         if found is not None:
             return found.plan
         plan, keep = evaluate()
+        self.fresh = True
         if keep:
             asked = Asked(*tree.asked())
             Plans(self.store).keep(tree, patterns, plan)

@@ -62,7 +62,7 @@ def methods_of(value: object) -> list[str]:
     """The fields and methods that code may reach on `value`, sorted: what dir() lists."""
     if isinstance(value, Struct):
         return sorted(value.__dict__)
-    if isinstance(value, Native | Set):
+    if isinstance(value, (Native, Set)):
         return sorted(
             name for name in dir(value) if not name.startswith("_") and name not in ("TYPE", "busy")
         )
@@ -110,7 +110,7 @@ def attr(value: Any, name: str) -> Any:
     elif isinstance(value, list):
         if name not in _LIST:
             raise no_field(value, name)
-    elif not isinstance(value, Native | Set) or name not in methods_of(value):
+    elif not isinstance(value, (Native, Set)) or name not in methods_of(value):
         raise no_field(value, name)
     return getattr(value, name)
 
@@ -251,7 +251,7 @@ class _Anything(Native):
 def is_instance(value: Any, kind: Any) -> bool:
     if kind is None:
         return value is None
-    if isinstance(kind, tuple | list):
+    if isinstance(kind, (tuple, list)):
         return any(is_instance(value, one) for one in kind)
     holds = getattr(kind, "_holds", None)
     if isinstance(kind, Native) and holds is not None:
@@ -268,7 +268,7 @@ def _int(value: Any = 0, base: int = 10) -> int:
             return int(value, base)
         except ValueError:
             raise DialectError(f"{text_of(value, quoted=True)} is no number in base {base}") from None
-    if isinstance(value, bool | int | float):
+    if isinstance(value, (bool, int, float)):
         return int(value)
     raise DialectError(f"int() takes no value of type {type_name(value)}")
 
@@ -349,9 +349,9 @@ class _Json(Native):
 
 
 def jsonable(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, list | tuple | Set):
+    if isinstance(value, (list, tuple, Set)):
         return [jsonable(item) for item in value]
     if isinstance(value, dict):
         for key in dict.keys(value):

@@ -324,7 +324,7 @@ def text_of(value: object, *, quoted: bool = False) -> str:
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, Set):
         return "set([" + ", ".join([text_of(item, quoted=True) for item in value]) + "])"
-    if isinstance(value, FunctionType | BuiltinFunctionType | MethodType):
+    if isinstance(value, (FunctionType, BuiltinFunctionType, MethodType)):
         return f"<function {value.__name__}>"
     return str(value)
 
@@ -343,7 +343,7 @@ def check_text(value: str, *, allow_nul: bool = False) -> str:
 
 def plain(value: Any) -> Any:
     """`value` as something Python may go through; strings and numbers are refused, as the dialect does."""
-    if isinstance(value, list | tuple | dict | range | Set):
+    if isinstance(value, (list, tuple, dict, range, Set)):
         return value
     if isinstance(value, str):
         raise DialectError(
