@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from fairlead.build import daemon
 from fairlead.build.analyses import Analyses, Made
 from fairlead.build.artifact import Artifact, BuildArtifact, Found, command
 from fairlead.build.attrs import DepRef, resolve, to_json
@@ -60,8 +61,8 @@ def evaluate(
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
     """Without Python's collector of circles: of what is made here nearly all stays, and it would go through
-    all of that again and again (a quarter of the time of 10,000 targets). Nor does it afterwards, until a
-    daemon with nothing to do lets it (`State.tidy`)."""
+    all of that again and again (a quarter of the time of 10,000 targets). In a daemon it does not afterwards
+    either, until there is nothing else to do (`State.tidy`)."""
     if not gc.isenabled():
         yield
         return
@@ -69,7 +70,9 @@ def uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
+        if daemon.current is not None:
+            gc.freeze()
+            daemon.current.fresh = True
         gc.enable()
 
 

@@ -32,7 +32,7 @@ EPOCH = _WRITTEN
 _DEPTH, _LENGTH = 100, 2048  # of folders in an output; a path of Linux has 4096 bytes, with the stage's own
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class File:
     """A regular file: its blob, its size in bytes (to notice a damaged blob), its x bit."""
 
@@ -46,14 +46,14 @@ class File:
         return _name(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Link:
     """A symbolic link inside a folder; `target` is relative and stays inside that folder."""
 
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Folder:
     """A folder: path inside it -> what stands there. None is a folder with nothing in it."""
 

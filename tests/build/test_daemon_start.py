@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 
 from fairlead import config
-from fairlead.build.daemon import server, start
+from fairlead.build.daemon import server, start, state
+from fairlead.build.evaluate import evaluate
+from fairlead.build.plan import Plan
+from fairlead.store import Store
 from tests.build.daemons import CONSOLE, Desk, alive, wait_for
 from tests.build.project import write
 
@@ -126,3 +129,33 @@ def test_signals_that_the_first_caller_ignored_are_not_ignored(desk: Desk) -> No
     rows = Path(f"/proc/{desk.pid()}/status").read_text().splitlines()
     (ignored,) = (int(row.split()[1], 16) for row in rows if row.startswith("SigIgn"))
     assert not any(ignored >> number - 1 & 1 for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1))
+
+
+def test_who_has_evaluated_much_ends_and_the_next_one_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = 'filegroup(name = "{}", srcs = [])\n'
+    write(tmp_path, {".buckconfig": "", "BUCK": "".join(rule.format(n) for n in range(6))})
+    monkeypatch.setattr(state, "_LARGE", 5)
+    place = tmp_path / "fairlead-out/store"
+
+    def ask(kept: state.State, evaluations: int) -> None:
+        made: list[int] = []
+
+        def evaluated() -> tuple[Plan, bool]:
+            made.append(1)
+            return evaluate(tree, ["//..."]), True
+
+        with kept.command():
+            tree = kept.tree()
+            assert len(kept.plan(tree, ["", "//..."], evaluated).targets) == 6
+        assert len(made) == evaluations
+        kept.tidy(lambda: False)
+        kept.end()
+
+    first = state.State(tmp_path, Store.open(place))
+    ask(first, 1)
+    assert not first.stands()
+    second = state.State(tmp_path, Store.open(place))
+    ask(second, 0)
+    assert second.stands()

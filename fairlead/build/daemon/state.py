@@ -30,6 +30,10 @@ if TYPE_CHECKING:  # a new daemon answers that nothing has changed without what 
     from fairlead.build.daemon.rebuild import Rebuilder
     from fairlead.build.sandbox import Requested
 
+_LARGE = 50_000
+"""Targets whose evaluation takes four times the memory that the plan takes afterwards, in more pieces than
+are given back: it is for a new process to read them."""
+
 _REQUESTS = 8
 """Requests (patterns from a folder) that are kept; the one that was not asked for longest goes first."""
 
@@ -76,13 +80,15 @@ class Request:
 class State:
     """What is kept of a project. `files` is None where nothing tells of changes. `unread` is a request that
     the store has answered, and whose graph is still to be read from it. It is `fresh` if something has been
-    evaluated since Python's collector has looked at all."""
+    evaluated since Python's collector has looked at all, and `spent` if so much that the process is to end
+    when it has nothing to do."""
 
     root: Path
     store: Store
     files: Files | None = None
     retired: bool = False
     fresh: bool = False
+    spent: bool = False
     requests: dict[tuple[str, ...], Request] = field(default_factory=dict)
     unread: tuple[tuple[str, ...], Requested, Finished] | None = None
     _interpreters: dict[str, object] = field(default_factory=dict)
@@ -180,6 +186,9 @@ class State:
 
     def tidy(self, asked: Callable[[], bool]) -> None:
         """Do what can wait until nobody does; `asked` says when somebody waits again."""
+        if self.spent:
+            self.retired = True
+            return
         if self.fresh and not asked():
             self._settle()
         if self.files is None:
@@ -233,10 +242,10 @@ class State:
         if found is not None:
             return found.plan
         plan, keep = evaluate()
-        self.fresh = True
         if keep:
             asked = Asked(*tree.asked())
             Plans(self.store).keep(tree, patterns, plan)
+            self.spent = self.spent or len(plan.targets) > _LARGE
             name = Plans(self.store).name(tree, patterns)
             if name is not None:
                 self._keep(tuple(patterns), name, plan, asked)
