@@ -36,6 +36,9 @@ TIMEOUT = 600
 
 _MOST_SHARDS = 100
 
+SHARING = 2000
+"""Of so many targets equal values are kept as they come: to look for them takes a tenth of the evaluation."""
+
 _PACKAGES = 1000
 """Of so many packages not all are looked at to say which was meant."""
 
@@ -325,9 +328,10 @@ class _Analysis:
                 self.places[str(declared.label)] = declared.place
                 made = self._made(declared)
                 self.actions.extend(made.actions)
-                self.sharing.target(made.target)
-                for action in made.actions:
-                    self.sharing.action(action)
+                if len(ordered) > SHARING:
+                    self.sharing.target(made.target)
+                    for action in made.actions:
+                        self.sharing.action(action)
                 if made.toolchain is not None:
                     self.toolchains[made.toolchain.label] = made.toolchain
                 targets[str(declared.label)] = made.target

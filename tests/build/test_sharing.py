@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,7 +57,10 @@ def test_nothing_is_told_otherwise(some: list[Action], others: list[Target]) -> 
             assert one.outputs != two.sources or one.outputs is two.sources
 
 
-def test_a_kept_plan_shares_as_the_evaluated_one_does(tmp_path: Path) -> None:
+def test_a_kept_plan_shares_as_the_evaluated_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fairlead.build.evaluate.SHARING", 1)
     rule = 'genrule(name = "{0}", srcs = ["s.txt"], cmd = "cp $SRCS $OUT", out = "{0}.txt")\n'
     write(tmp_path, {".buckconfig": "", "BUCK": rule.format("a") + rule.format("b"), "s.txt": ""})
     store = Store.open(tmp_path / "fairlead-out/store")
