@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from fairlead.build import depfile, execute, finished, sandbox, toolchain
@@ -114,7 +115,11 @@ class Builder:
         self._environment_lock = threading.Lock()
         self._placing = threading.Lock()
         self._environments: dict[str, Environment] = {}
-        self._maker = {path: action for action in plan.actions for path in action.outputs}
+
+    @cached_property
+    def _maker(self) -> Mapping[str, Action]:
+        """The action that makes each output; not every build asks."""
+        return {path: action for action in self.plan.actions for path in action.outputs}
 
     def target_keys(self) -> dict[str, Record]:
         """The record of every target of the plan, by label."""

@@ -235,11 +235,13 @@ class Executor:
     def _content(self, action: Action, path: str, inputs: Mapping[str, Manifest]) -> Manifest:
         if path in action.sources:
             return self.sources.file(path)
-        for made, content in inputs.items():
-            if path == made or path.startswith(made + "/"):
-                found = manifest.below(content, path[len(made) + 1 :])
+        made = path
+        while made:
+            if made in inputs:
+                found = manifest.below(inputs[made], path[len(made) + 1 :])
                 if found is not None:
                     return found
+            made = made.rpartition("/")[0]
         raise WorkFailed(
             f"{path} is not there", where=action.owner, remedy="the action that makes it did not"
         )

@@ -122,6 +122,7 @@ class Graph:
                 needed.add(number)
                 todo.extend(self._maker[path] for path in self.plan.actions[number].inputs)
         self.wanted = sorted(needed)
+        self._wanted = frozenset(needed)
 
     def _made_by(self, path: str) -> str | None:
         while path:
@@ -188,7 +189,7 @@ class Graph:
 
     def todo(self) -> list[Action]:
         """The dirty actions that the request needs, in order of dependence."""
-        return [self.plan.actions[number] for number in self.wanted if number in self.dirty]
+        return [self.plan.actions[number] for number in sorted(self.dirty & self._wanted)]
 
     def mark(self, action: Action, made: Mapping[str, Manifest]) -> Mark:
         """What the action is made from now; its inputs must be in `made`."""
@@ -247,9 +248,13 @@ class Graph:
     def unplaced(self) -> list[str]:
         """The outputs that are to be put into fairlead-out, or to be looked at there."""
         placed, made = self.placed, self.made
-        return [
-            path for path in self.shown_outputs if path not in placed or placed[path].content != made[path]
+        # Most are the same object: to compare thousands of others would take longer than an edit's build.
+        others = [
+            path
+            for path in self.shown_outputs
+            if (output := placed.get(path)) is None or output.content is not made[path]
         ]
+        return [path for path in others if path not in placed or placed[path].content != made[path]]
 
     def hear(self, files: Files) -> None:
         """From now on hear of what happens to the outputs, so that they need not be looked at."""
@@ -297,7 +302,7 @@ class Graph:
             and row is not None
             and row == self.row
             and not self.changed
-            and (not self.dirty or self.dirty.isdisjoint(self.wanted))
+            and self.dirty.isdisjoint(self._wanted)
             and len(self.placed) >= len(self.shown_outputs)
         )
 
