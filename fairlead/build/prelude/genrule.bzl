@@ -18,16 +18,14 @@ def _genrule(ctx):
         named = {}
         default = [out]
         env["OUT"] = out.as_output()
-        before = 'mkdir -p "{}"'.format("$OUT" if a.directory else "$(dirname \"$OUT\")")
-        made = [out]
     else:
         named = {name: [actions.declare_output(name, path) for path in paths] for name, paths in a.outs.items()}
-        made = [artifact for artifacts in named.values() for artifact in artifacts]
         default = [artifact for name in a.default_outs for artifact in named[name]]
         for name, artifacts in named.items():
             env["OUT_" + name] = cmd_args([artifact.as_output() for artifact in artifacts], delimiter = " ")
-        before = "\n".join(["mkdir -p \"$(dirname '{}')\"".format(_path(artifact)) for artifact in made])
 
+    # The folders that outputs lie in are there: to make them once more would start two programs for each genrule.
+    before = ['mkdir -p "$OUT"'] if a.directory else []
     actions.run(
         cmd_args("/bin/sh", "-e", "-c", cmd_args(before, a.cmd, delimiter = "\n")),
         category = "genrule",
@@ -42,9 +40,6 @@ def _genrule(ctx):
             fail("an executable genrule has one output")
         providers.append(RunInfo(args = [default[0]]))
     return providers
-
-def _path(artifact):
-    return str(cmd_args(artifact)).replace("'", "'\\''")
 
 genrule = rule(
     impl = _genrule,
