@@ -200,3 +200,24 @@ def test_a_shell_program_that_cannot_work_says_why(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"//:l and //:b both put a file at x\.sh") as caught:
         yard.plan("//:b")
     assert "BUCK:2" in caught.value.where
+
+
+@pytest.mark.parametrize("level", ["namespace", "none"])
+def test_the_folders_of_outputs_are_there_when_a_genrule_begins(tmp_path: Path, level: Requested) -> None:
+    yard = Yard(
+        tmp_path,
+        {
+            ".buckconfig": "",
+            "p/BUCK": "genrule(name = 'deep', out = 'a/b/it is', cmd = 'echo deep > \"$OUT\"')\n"
+            "genrule(name = 'many', outs = {'x': ['1', 'c/2', 'c/d/3']}, default_outs = ['x'],"
+            " cmd = 'for at in $OUT_x; do echo $at > $at; done')\n"
+            "genrule(name = 'tree', out = 'o', directory = True, cmd = 'echo x > $OUT/x')\n",
+        },
+        sandbox=level,
+    )
+    outputs = yard.build().outputs
+    assert (yard.root / outputs["//p:deep"][0]).read_text() == "deep\n"
+    assert [(yard.root / path).read_text() for path in outputs["//p:many"]] == [
+        f"{path}\n" for path in outputs["//p:many"]
+    ]
+    assert (yard.root / outputs["//p:tree"][0] / "x").read_text() == "x\n"
