@@ -4,6 +4,7 @@
  * What differs is the way there. The lasting half is a mount namespace of its own, the *model*, in which nothing else
  * is mounted. A command's first process takes its own mounts along as descriptors, enters the model and makes its
  * copy of it. So what is mounted on the machine is neither copied for each command nor unmounted again. */
+#include "mounts.h"
 #include "sandbox.h"
 
 #include <errno.h>
@@ -18,35 +19,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* What older headers lack; the numbers of these calls are the same on all machines. */
-#ifndef SYS_open_tree
-#define SYS_open_tree 428
-#define SYS_move_mount 429
-#endif
-#ifndef SYS_fsopen
-#define SYS_fsopen 430
-#define SYS_fsconfig 431
-#define SYS_fsmount 432
-#endif
-#ifndef SYS_mount_setattr
-#define SYS_mount_setattr 442
-#endif
-#ifndef OPEN_TREE_CLONE
-#define OPEN_TREE_CLONE 1
-#define MOVE_MOUNT_F_EMPTY_PATH 4
-#endif
-enum { FS_CLOEXEC = 1, FS_SET = 1, FS_CREATE = 6 }; /* FSOPEN_, FSMOUNT_CLOEXEC; FSCONFIG_SET_STRING, _CMD_CREATE */
-#ifndef AT_RECURSIVE
-#define AT_RECURSIVE 0x8000
-#endif
-#define LOCKED (MS_NOSUID | MS_NODEV) /* no set-user-id programs, no devices */
-
-struct attributes { /* the kernel's struct mount_attr, which older headers lack; flags as in mount(2) */
-    uint64_t set, clear, propagation, userns;
-};
-
-typedef char path_text[PATH_MAX];
-
 static const char *const ROOTS[] = {"/sys", "/mnt", "/srv", "/media"};
 static const char *const LEVERS[] = {"sys", "bus", "fs", "irq"};
 static const char *const SECRETS[] = {
@@ -54,68 +26,6 @@ static const char *const SECRETS[] = {
 };
 static const char *const DEVICES[] = {"null", "zero", "full", "random", "urandom"};
 #define COUNT(list) (sizeof(list) / sizeof *(list))
-
-static int join(path_text made, const char *folder, const char *name)
-{
-    if (snprintf(made, PATH_MAX, "%s%s", folder, name) >= PATH_MAX)
-        return refuse(name, "", ENAMETOOLONG);
-    return 0;
-}
-
-static bool is_folder(const char *path)
-{
-    struct stat found;
-    return stat(path, &found) == 0 && S_ISDIR(found.st_mode);
-}
-
-static int mount_on(const char *source, const char *target, const char *kind, unsigned long flags,
-                    const char *options)
-{
-    return mount(source, target, kind, flags, options) < 0 ? refuse("mount", target, errno) : 0;
-}
-
-/* `source`, with all that is mounted in it, as a mount to be put somewhere: its descriptor. */
-static int bind_of(const char *source, const char *dest, bool writable)
-{
-    struct attributes wanted = {.set = LOCKED | (writable ? 0 : MS_RDONLY)};
-    int tree = (int)syscall(SYS_open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | O_CLOEXEC | AT_RECURSIVE);
-    if (tree < 0)
-        return refuse("mount", dest, errno);
-    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &wanted, sizeof wanted) < 0) {
-        int error = errno;
-        close(tree);
-        return refuse("mount", dest, error);
-    }
-    return tree;
-}
-
-static int put_bind(int tree, const char *target)
-{
-    long done = syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
-    int error = errno;
-    close(tree);
-    return done < 0 ? refuse("mount", target, error) : 0;
-}
-
-static int tmpfs(const char *name, const char *target, unsigned long flags, const char *mode, uint64_t size)
-{
-    char options[64];
-    snprintf(options, sizeof options, "mode=%s,size=%llu", mode, (unsigned long long)size);
-    return mount_on(name, target, "tmpfs", LOCKED | flags, options);
-}
-
-/* Nothing where these folders are. */
-static int cover(const char *root, const struct texts *masks)
-{
-    path_text at;
-    for (size_t i = 0; i < masks->count; i++) {
-        if (join(at, root, masks->items[i]) < 0)
-            return -1;
-        if (is_folder(at) && tmpfs("nothing", at, MS_RDONLY, "755", 4096) < 0)
-            return -1;
-    }
-    return 0;
-}
 
 /* ---- places to mount on, in the tmpfs */
 
