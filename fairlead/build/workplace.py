@@ -14,6 +14,7 @@ nobody knows how large they become.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import posixpath
@@ -30,6 +31,8 @@ from fairlead.build.stage import Stage, clear, discard, signature
 from fairlead.store import Blobs, atomic, digest
 
 _MEMORY = Path("/dev/shm")
+_OF = "of"
+"""The link that names the store whose builds have a folder in memory."""
 _LARGE = 1 << 20
 """Bytes of inputs, together, that an action may have in memory."""
 _FREE = 64 << 20
@@ -212,9 +215,23 @@ class Workplaces:
             if seen.f_flag & os.ST_NOEXEC or seen.f_bavail * seen.f_frsize < _FREE:
                 return False
             self.light.mkdir(mode=0o700)
+            (self.light / _OF).symlink_to(self._scratch.parent)
+            self._sweep()
         except OSError:
             return False
         return True
+
+    def _sweep(self) -> None:
+        """Remove what killed builds left of stores that are gone: no later build of theirs will."""
+        for folder in _MEMORY.glob(f"fairlead-{os.geteuid()}-*"):
+            with contextlib.suppress(OSError):
+                found = os.lstat(folder)
+                if (
+                    stat.S_ISDIR(found.st_mode)
+                    and found.st_uid == os.geteuid()
+                    and not os.path.lexists(os.readlink(folder / _OF))
+                ):
+                    discard(folder)
 
     def clear(self) -> None:
         """Remove what is in memory: at the end, and before the start what a killed run left there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,23 @@ def test_what_a_killed_run_left_in_memory_is_removed(tmp_path: Path) -> None:
     after.clear()
     assert not killed.light.exists()
     after.clear()
+
+
+def test_what_is_left_in_memory_of_a_store_that_is_gone_is_removed(tmp_path: Path) -> None:
+    for name in ("gone", "stands", "here"):
+        (tmp_path / name / "scratch").mkdir(parents=True)
+    killed = {name: Workplaces(tmp_path / name / "scratch") for name in ("gone", "stands")}
+    try:
+        for places in killed.values():
+            assert places.take() is not None
+        shutil.rmtree(tmp_path / "gone")
+        here = Workplaces(tmp_path / "here/scratch")
+        assert here.take() is not None
+        here.clear()
+        assert [killed[name].light.exists() for name in ("gone", "stands")] == [False, True]
+    finally:
+        for places in killed.values():
+            places.clear()
 
 
 def test_where_there_is_no_memory_left_actions_run_on_the_disk(
