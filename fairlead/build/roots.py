@@ -20,7 +20,7 @@ from fairlead.build.sandbox import Bind
 from fairlead.store import atomic
 
 NAME = "fairlead.pth"
-VARIABLE = "FAIRLEAD_ENTERED"
+NOTES = "FAIRLEAD_ENTERED"
 """Set for the process that runs a recorded test and not for what that starts: where it keeps its log."""
 FINDERS = ".finders.py"
 """What stands behind the log's name in that of the code that notes what finders are asked
@@ -40,7 +40,7 @@ def mounted(at: Path, environment: Path, inside: str, folders: Iterable[str], pr
 def noted(project: str) -> str:
     """The line that has it noted what finders are asked."""
     return (
-        f"import os; log = os.environ.get({VARIABLE!a}, ''); at = log + {FINDERS!a}; found = {{}};"
+        f"import os; log = os.environ.get({NOTES!a}, ''); at = log + {FINDERS!a}; found = {{}};"
         " log and os.path.exists(at) and (exec(compile(open(at).read(), '<fairlead>', 'exec'), found),"
         f" found['start'](log, {project!a})); del log, at, found\n"
     )

@@ -24,7 +24,7 @@ from fairlead.build.record.asked import Asked
 from fairlead.build.record.source import Blocks, blocks
 from fairlead.build.tree import Tree
 
-VARIABLE = roots.VARIABLE
+VARIABLE = roots.NOTES
 """What tells run_pytest.py where the log shall be."""
 
 LIMIT = 64 * 1024 * 1024
