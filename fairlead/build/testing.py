@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -80,7 +80,7 @@ class TestResult:
         return Rate(self.runs, self.failed)
 
     def to_json(self) -> dict[str, object]:
-        return {name: value for name, value in asdict(self).items() if name != "exit"}
+        return {name: value for name, value in vars(self).items() if name != "exit"}
 
 
 class Verdicts:
