@@ -311,7 +311,7 @@ def test_killed_at_any_moment_nothing_is_wrong_and_nothing_done_is_lost(here: De
     "point",
     [
         "build.action.before-record",
-        "build.action.after-record:2",
+        "build.action.after-record",
         "build.output.before-swap:2",
         "build.daemon.before-code",
     ],

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -133,7 +134,11 @@ def test_a_program_finds_the_same_world_by_both(place: Place, level: command.Enf
     if level == "namespace":
         more["masks"] = ["/usr/share/doc", "/inputs/hidden"]
         (place.inputs / "hidden").mkdir()
-    ours, theirs = both(place, level, [system.interpreter(), "-I", "-c", LOOK, level], **more)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup: no program gets that from us
+    try:
+        ours, theirs = both(place, level, [system.interpreter(), "-I", "-c", LOOK, level], **more)
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     assert ours[0] == (0, level, False, ()), ours
     for one, other in zip(ours[1].splitlines(), theirs[1].splitlines(), strict=True):
         if one.startswith("status ") and level != "namespace":

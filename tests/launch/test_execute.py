@@ -95,9 +95,9 @@ def test_signals(launcher: list[str], web: Web, tmp_path: Path, ignored: list[in
     """What the parent ignores stays ignored, save SIGPIPE; what Python ignores for itself does not."""
     # A shell reads its own disposition before any Python of ours can change it.
     path = serve(web, tmp_path, b"#!/bin/sh\ngrep SigIgn /proc/$$/status\n")
-    setup = "import signal, sys, os\n" + "".join(
-        f"signal.signal({int(n)}, signal.SIG_IGN)\n" for n in ignored
-    )
+    setup = "import signal, sys, os\n"
+    setup += "for n in set(range(1, 32)) - {9, 19}: signal.signal(n, signal.SIG_DFL)\n"
+    setup += "".join(f"signal.signal({int(n)}, signal.SIG_IGN)\n" for n in ignored)
     setup += "signal.signal(signal.SIGXFSZ, signal.SIG_DFL)\n"
     if signal.SIGPIPE not in ignored:
         setup += "signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"

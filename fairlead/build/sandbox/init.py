@@ -628,7 +628,16 @@ def load_walls(paths: list[str]) -> bool:
     return True
 
 
+def clear_signals() -> None:
+    """Signals as they are for a new program, whatever our caller's parent (nohup, say) ignored or blocked. What
+    Python ignores for itself is put back when a program is started."""
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
 def main() -> None:
+    clear_signals()
     os.set_inheritable(CALLS, False)
     os.umask(0o022)  # the program's user must get through the folders that are made for it
     os.closerange(CALLS + 1, 1 << 20)  # whatever the caller's own parent left open
