@@ -11,7 +11,6 @@ and the record comes last: whatever kills us before it costs a rerun, not a wron
 
 from __future__ import annotations
 
-import contextlib
 import json
 import platform
 import posixpath
@@ -296,9 +295,11 @@ class Executor:
         if self.enforced == "namespace" and is_light(given.values()):
             place = self.places.take()
             if place is not None:
-                stage = PlacedStage(place.root, blobs, self.enforced, outputs, environments, place=place)
-                with contextlib.suppress(MemoryFull):
+                try:
+                    stage = PlacedStage(place.root, blobs, self.enforced, outputs, environments, place=place)
                     return _filled(stage, given, action)
+                except MemoryFull:
+                    place.remove()
         stage = Stage(self.scratch / key, blobs, self.enforced, outputs, environments)
         return _filled(stage, given, action)
 

@@ -335,6 +335,12 @@ def discard(folder: Path) -> None:
 
 def clear(folder: str) -> None:
     """Remove a folder in which nothing runs any more: by paths, with half the calls of shutil.rmtree."""
+    empty(folder)
+    os.rmdir(folder)
+
+
+def empty(folder: str) -> None:
+    """Remove what is in a folder in which nothing runs any more."""
     with os.scandir(folder) as listing:
         entries = list(listing)
     for entry in entries:
@@ -342,7 +348,6 @@ def clear(folder: str) -> None:
             clear(entry.path)
         else:
             os.unlink(entry.path)
-    os.rmdir(folder)
 
 
 def keep_log(blobs: Blobs, log: Path, limit: int = _LOG) -> str:

@@ -6,19 +6,22 @@ to nothing, and only what it may write to is on the disk, in a folder that the n
 namespace the program sees both at their places in the project.
 
 Nothing is left for the next action to see: a workplace is used again only after a run that went well, its
-files are removed at once, and folders that the next action does not declare before that one starts. A
-program cannot have changed what it could only read. Rejected: hard links to the store's blobs, which cost as
+files are removed at once, and its folders in memory before the next one starts. Those are made anew although
+that one may have the same: a tmpfs lists what it holds in the order in which it was made, and programs list
+folders without sorting. Only the folders that hold outputs stay, empty, if they are as they were. Rejected: hard links to the store's blobs, which cost as
 much as the copy of a small file (large inputs are still linked, stage.py), and outputs in memory, of which
 nobody knows how large they become.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import fcntl
 import os
 import posixpath
-import stat
+import secrets
+import struct
+import sys
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,17 +29,16 @@ from pathlib import Path
 
 from fairlead.build import manifest
 from fairlead.build.manifest import File, Link, Manifest
-from fairlead.build.sandbox import Bind
-from fairlead.build.stage import Stage, clear, discard, signature
-from fairlead.store import Blobs, atomic, digest
+from fairlead.build.stage import Stage, discard, empty, signature
+from fairlead.store import Blobs
 
 _MEMORY = Path("/dev/shm")
-_OF = "of"
-"""The link that names the store whose builds have a folder in memory."""
-_LARGE = 1 << 20
-"""Bytes of inputs, together, that an action may have in memory."""
+_LARGE, _MANY = 1 << 20, 4096
+"""Bytes of inputs, together, that an action may have in memory, and files: each takes a page at least."""
 _FREE = 64 << 20
 """Bytes of memory that must be free there: a container may have that little."""
+_GET_FLAGS = 0x80086601 if struct.calcsize("l") == 8 else 0x80046601
+"""Linux's FS_IOC_GETFLAGS."""
 
 
 class MemoryFull(Exception):
@@ -50,21 +52,28 @@ class Workplace:
         self.root = root
         self.light = light
         self._light = str(light)
-        self._stands: set[str] = set()
-        self._needed: set[str] = set()
+        self._kept = 0
         self._files: list[str] = []
         self._outs: dict[str, str] = {}
+        self._stands: dict[str, None] = {}
         root.mkdir(mode=0o755)
-        self._mkdir(self._light)
+        self._flags = _flags(str(root))
+        _mkdir(self._light)
 
     def begin(self, writable: Iterable[str]) -> None:
         """Start to lay out the project of an action that may write to these folders, outer ones first."""
-        self._needed = {self._light}
         self._outs = {}
+        for folder in reversed(self._stands):  # not in `end`: their mounts may take a moment to be gone
+            if folder.startswith(f"{self._light}/"):
+                os.rmdir(folder)
+        self._stands = {self._light: None}
         for number, folder in enumerate(writable):
-            out = f"{self.root}/{number}"
             self._need(self.at(folder))  # where it is seen
-            self._need(out)
+            out = f"{self.root}/{number}"
+            if number == self._kept:
+                _mkdir(out)
+                self._kept += 1
+            self._stands[out] = None
             self._outs[folder] = out
 
     def at(self, path: str) -> str:
@@ -93,47 +102,23 @@ class Workplace:
             if isinstance(entry, File):
                 written.append(self._put(entry, inner, blobs))
             elif isinstance(entry, Link):
-                self._free(inner)
                 os.symlink(entry.target, inner)
                 self._files.append(inner)
         return written
 
     def _put(self, file: File, target: str, blobs: Blobs) -> str:
-        self._free(target)
         manifest.copy(file, target, blobs, 0o555 if file.executable else 0o444)
         self._files.append(target)
         return target
 
-    def _free(self, target: str) -> None:
-        """See that no folder of an earlier action stands where a file is to be."""
-        if target in self._stands and target not in self._needed:
-            atomic.remove(Path(target))
-            self._stands = {at for at in self._stands if at != target and not at.startswith(f"{target}/")}
-
     def _need(self, folder: str) -> None:
-        if folder in self._needed:
-            return
-        outer = os.path.dirname(folder)
-        if outer != str(self.root):
-            self._need(outer)
-        self._needed.add(folder)
         if folder not in self._stands:
-            self._mkdir(folder)
-
-    def _mkdir(self, folder: str) -> None:
-        os.mkdir(folder)
-        os.chmod(folder, 0o755)
-        self._stands.add(folder)
-
-    def ready(self) -> None:
-        """All is laid out: remove the folders of earlier actions that are not this one's."""
-        for folder in sorted(self._stands - self._needed, key=len, reverse=True):
-            os.rmdir(folder)
-            self._stands.discard(folder)
+            self._need(os.path.dirname(folder))
+            _mkdir(folder)
+            self._stands[folder] = None
 
     def end(self) -> bool:
         """Remove what the action had and made; whether the place is as good as new."""
-        kept = {folder for folder in self._stands if folder.startswith(self._light)}
         try:
             for path in self._files:
                 if path.startswith(self._light):
@@ -143,25 +128,12 @@ class Workplace:
                 if os.listxattr(out):
                     return False
                 os.chmod(out, 0o755)
-                self._empty(out, kept)
-        except OSError:
+                if _flags(out) != self._flags:
+                    return False
+                empty(out)
+        except (OSError, RecursionError):
             return False
-        self._stands = kept
         return True
-
-    def _empty(self, folder: str, kept: set[str]) -> None:
-        """Empty a folder that the program wrote to; folders in it are `kept` if they are ours and as they
-        were."""
-        kept.add(folder)
-        with os.scandir(folder) as listing:
-            entries = list(listing)
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                os.unlink(entry.path)
-            elif entry.path in self._stands and _is_ours(entry):
-                self._empty(entry.path, kept)
-            else:
-                clear(entry.path)
 
     def remove(self) -> None:
         """Remove all of it."""
@@ -169,24 +141,40 @@ class Workplace:
         discard(self.light)
 
 
-def _is_ours(entry: os.DirEntry[str]) -> bool:
-    """Whether nobody changed owner, mode or attributes of a folder that we made."""
-    found = entry.stat(follow_symlinks=False)
-    same = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) == 0o755
-    return same and not os.listxattr(entry.path)
+def _mkdir(folder: str) -> None:
+    os.mkdir(folder)
+    os.chmod(folder, 0o755)
+
+
+def _flags(folder: str) -> int:
+    """What `lsattr` says of a folder: its owner may change some of it, and folders made in it have it too."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = bytearray(8)
+        fcntl.ioctl(fd, _GET_FLAGS, found)
+        return int.from_bytes(found, sys.byteorder)
+    except OSError:  # a file system without any
+        return 0
+    finally:
+        os.close(fd)
 
 
 class Workplaces:
-    """The workplaces of one build, below `scratch` on the disk. Used by several threads."""
+    """The workplaces of one build, below `scratch` on the disk. Used by several threads.
+
+    Their folder in memory is locked while the build lives. Whoever finds one of his own without a lock
+    removes it: its build was killed. A store's path would not tell whose it is: containers that share the
+    machine's /dev/shm may have different stores at one path.
+    """
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
-        owner = digest.of_bytes(os.fsencode(scratch))[:16]
-        self.light = _MEMORY / f"fairlead-{os.geteuid()}-{owner}"
+        self.light = _MEMORY / f"{_prefix()}{secrets.token_hex(8)}"
         self._lock = threading.Lock()
         self._free: list[Workplace] = []
         self._made = 0
         self._usable: bool | None = None
+        self._held: int | None = None
 
     def take(self) -> Workplace | None:
         """One for an action, to be given back or removed; None if there is no memory to lay files out in."""
@@ -215,38 +203,60 @@ class Workplaces:
             if seen.f_flag & os.ST_NOEXEC or seen.f_bavail * seen.f_frsize < _FREE:
                 return False
             self.light.mkdir(mode=0o700)
-            (self.light / _OF).symlink_to(self._scratch.parent)
-            self._sweep()
+            self._held = _hold(self.light)
         except OSError:
             return False
-        return True
-
-    def _sweep(self) -> None:
-        """Remove what killed builds left of stores that are gone: no later build of theirs will."""
-        for folder in _MEMORY.glob(f"fairlead-{os.geteuid()}-*"):
-            with contextlib.suppress(OSError):
-                found = os.lstat(folder)
-                if (
-                    stat.S_ISDIR(found.st_mode)
-                    and found.st_uid == os.geteuid()
-                    and not os.path.lexists(os.readlink(folder / _OF))
-                ):
-                    discard(folder)
+        return self._held is not None
 
     def clear(self) -> None:
-        """Remove what is in memory: at the end, and before the start what a killed run left there."""
+        """Remove what is in memory: our own, and what killed builds left there."""
         self._free.clear()
+        self._usable = None
+        if self._held is not None:
+            discard(self.light)
+            os.close(self._held)
+            self._held = None
         try:
-            found = os.lstat(self.light)
+            left = [name for name in os.listdir(_MEMORY) if name.startswith(_prefix())]
         except OSError:
             return
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-            discard(self.light)
+        for name in left:
+            held = _hold(_MEMORY / name)
+            if held is not None:
+                try:
+                    discard(_MEMORY / name)
+                except OSError:  # not ours to remove: somebody gave it another owner
+                    continue
+                finally:
+                    os.close(held)
+
+
+def _prefix() -> str:
+    return f"fairlead-{os.geteuid()}-"
+
+
+def _hold(folder: Path) -> int | None:
+    """Lock a folder of ours; None if somebody has it locked, or it is not ours, or no longer there."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if found.st_uid == os.geteuid():
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(found, os.lstat(folder)):
+                return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return None
 
 
 def is_light(contents: Iterable[Manifest]) -> bool:
     """Whether an action's inputs may be laid out in memory."""
-    return sum(file.size for content in contents for file in manifest.files(content)) <= _LARGE
+    sizes = [file.size for content in contents for file in manifest.files(content)]
+    return len(sizes) <= _MANY and sum(sizes) <= _LARGE
 
 
 @dataclass
@@ -264,7 +274,7 @@ class PlacedStage(Stage):
         try:
             self.place.begin(self._writable)
         except OSError as error:
-            raise manifest.unplaced(error, "make the folder", self.root) from error
+            raise _unplaced(error, "make the folder", self.root) from error
 
     def at(self, path: str) -> Path:
         return Path(self.place.at(path))
@@ -277,20 +287,17 @@ class PlacedStage(Stage):
                 for file in written:
                     self._copies[file] = path + file[len(target) :], signature(file)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
-                raise MemoryFull from error
-            raise manifest.unplaced(error, "write", Path(target)) from error
+            raise _unplaced(error, "write", Path(target)) from error
 
     def collect(self, output: str, *, folder: bool) -> Manifest:
         # Its folder is a mount of its own: there is no link on the way.
         return manifest.collect(self.at(output), self.blobs, folder=folder, name=output, take=True)
 
-    def _binds(self) -> list[Bind]:
-        try:
-            self.place.ready()
-        except OSError as error:
-            raise manifest.unplaced(error, "remove a folder in", self.root) from error
-        return super()._binds()
-
     def remove(self) -> None:
         self.place.remove()
+
+
+def _unplaced(error: OSError, doing: str, path: Path) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM):
+        return MemoryFull()
+    return manifest.unplaced(error, doing, path)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import posixpath
-import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from fairlead.build import sandbox, workplace
 from fairlead.build.builder import Builder
 from fairlead.build.manifest import File, Folder, Link, Manifest
 from fairlead.build.plan import Plan
+from fairlead.build.stage import discard
 from fairlead.build.tree import DiskTree
 from fairlead.build.workplace import PlacedStage, Workplace, Workplaces, is_light
 from fairlead.errors import WorkFailed
@@ -117,32 +119,86 @@ def test_an_action_that_changes_what_lies_among_its_outputs_fails(yard: tuple[Pa
 
 
 def test_what_a_killed_run_left_in_memory_is_removed(tmp_path: Path) -> None:
-    killed = Workplaces(tmp_path / "scratch")
+    """Of any store, and of nobody who still builds: even of one at the same path, as in another container."""
     (tmp_path / "scratch").mkdir()
+    killed, living = Workplaces(tmp_path / "scratch"), Workplaces(tmp_path / "scratch")
     place = killed.take()
     assert place is not None and killed.light.stat().st_mode & 0o777 == 0o700
     (place.light / "file").write_text("left")
+    discard(tmp_path / "scratch/place-1")
+    assert living.take() is not None
     after = Workplaces(tmp_path / "scratch")
     after.clear()
-    assert not killed.light.exists()
+    assert killed.light.exists() and living.light.exists()
+    assert killed._held is not None
+    os.close(killed._held)  # as its end does
+    killed._held = None
     after.clear()
+    assert not killed.light.exists() and living.light.exists()
+    living.clear()
+    assert not living.light.exists()
 
 
-def test_what_is_left_in_memory_of_a_store_that_is_gone_is_removed(tmp_path: Path) -> None:
-    for name in ("gone", "stands", "here"):
-        (tmp_path / name / "scratch").mkdir(parents=True)
-    killed = {name: Workplaces(tmp_path / name / "scratch") for name in ("gone", "stands")}
+def test_what_is_not_ours_in_memory_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    monkeypatch.setattr(workplace, "_MEMORY", memory)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far/file").write_text("x")
+    (memory / f"{workplace._prefix()}link").symlink_to(tmp_path / "far")
+    (memory / f"{workplace._prefix()}file").write_text("x")
+    (memory / "else").mkdir()
+    os.mkfifo(memory / f"{workplace._prefix()}pipe")
+    Workplaces(tmp_path).clear()
+    assert len(list(memory.iterdir())) == 4 and (tmp_path / "far/file").exists()
+
+
+def test_a_second_build_has_places_in_memory_too(yard: tuple[Path, Store]) -> None:
+    where = "grep ' /project ' /proc/self/mountinfo | sed 's/.* - //; s/ .*//' >"
+    steps = [action(name, "file", f"{where} {out(name, 'file')}") for name in ("a", "b")]
+    builder = Builder(yard[1], yard[0], DiskTree(yard[0]), plan(*steps), sandbox="namespace", jobs=1)
+    for step in steps:
+        builder.build([step.owner])
+    assert read(yard, out("a", "file")) == read(yard, out("b", "file")) == "tmpfs\n"
+
+
+def test_folders_are_listed_as_if_nobody_had_been_there(yard: tuple[Path, Store]) -> None:
+    """A tmpfs lists what it holds in order of its making."""
+    paths = tuple(f"p/{name}/in.txt" for name in ("b", "a", "c"))
+    for path in paths:
+        (yard[0] / path).parent.mkdir(parents=True)
+        (yard[0] / path).write_text("in\n")
+    look = f"ls -U p > {out('z', 'seen')}"
+    build(yard, plan(action("z", "seen", look, sources=paths)))
+    expected = read(yard, out("z", "seen"))
+    first = action("a", "file", f"echo x > {out('a', 'file')}", sources=paths[1:])
+    build(yard, plan(first, action("z", "seen", f"{look}; true", sources=paths)))
+    assert read(yard, out("z", "seen")) == expected
+
+
+@pytest.mark.parametrize("depth", [500, 1500])
+def test_folders_without_end_beside_an_output_are_removed(yard: tuple[Path, Store], depth: int) -> None:
+    file = out("a", "file")
+    deep = f"echo x > {file}; mkdir -p {posixpath.dirname(file)}/$(printf 'd/%.0s' $(seq {depth}))"
+    builder = build(yard, plan(action("a", "file", deep)))
+    assert read(yard, file) == "x\n" and not builder._scratch.exists()
+
+
+def test_a_place_whose_folder_has_other_attributes_is_not_used_again(tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "place", tmp_path / "light")
+    place.begin([f"{GEN}/p"])
+    nodump = 0x40
+    fd = os.open(place.at(f"{GEN}/p"), os.O_RDONLY)
+    flags = bytearray(8)
     try:
-        for places in killed.values():
-            assert places.take() is not None
-        shutil.rmtree(tmp_path / "gone")
-        here = Workplaces(tmp_path / "here/scratch")
-        assert here.take() is not None
-        here.clear()
-        assert [killed[name].light.exists() for name in ("gone", "stands")] == [False, True]
+        fcntl.ioctl(fd, workplace._GET_FLAGS, flags)
+        fcntl.ioctl(fd, 0x40086602, bytes([flags[0] | nodump]) + flags[1:])
+        changed = True
+    except OSError:  # this file system has none
+        changed = False
     finally:
-        for places in killed.values():
-            places.clear()
+        os.close(fd)
+    assert place.end() is not changed
 
 
 def test_where_there_is_no_memory_left_actions_run_on_the_disk(
@@ -159,9 +215,22 @@ def test_where_there_is_no_memory_left_actions_run_on_the_disk(
     assert read(yard, out("a", "n")) == "100000\n"
 
 
+def test_where_there_is_no_room_for_a_folder_actions_run_on_the_disk(
+    yard: tuple[Path, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "memory", kilobytes=128) as memory:
+        subprocess.run(["mount", "-o", "remount,nr_inodes=5", str(memory)], check=True)
+        monkeypatch.setattr(workplace, "_MEMORY", memory)
+        monkeypatch.setattr(workplace, "_FREE", 0)
+        build(yard, plan(action("a", "n", f"echo x > {out('a', 'n')}")))
+        assert not list(memory.iterdir())
+    assert read(yard, out("a", "n")) == "x\n"
+
+
 def test_large_inputs_are_not_laid_out_in_memory() -> None:
     assert is_light([File("0" * 64, 1000, False), Folder({"a": Link("b"), "c": None})])
     assert not is_light([File("0" * 64, 1 << 19, False), Folder({"a": File("1" * 64, 1 << 20, False)})])
+    assert not is_light([File("0" * 64, 1, False)] * 5000)
 
 
 paths = st.sampled_from(["a", "b", "a/x", "a/y/z", "c/d", f"{GEN}/p/__t__/s", f"{GEN}/p/__u__/s/x"])
@@ -212,7 +281,6 @@ def _laid_out(place: Workplace, layout: dict[str, Manifest], writable: list[str]
     stage = PlacedStage(place.root, blobs, "namespace", [f"{path}/o" for path in writable], place=place)
     for path, content in layout.items():
         stage.add(path, content)
-    stage._binds()
     roots = [place.light, *(Path(place.at(folder)) for folder in writable)]
     return [
         sorted(
