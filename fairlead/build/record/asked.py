@@ -6,11 +6,16 @@ The answers are not in it. Whoever wants them looks at the tree that the run was
 from __future__ import annotations
 
 import json
+import posixpath
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 Recorder: TypeAlias = Literal["seccomp", "none"]
+
+MOST = 1000
+"""Names of one file that are followed: links that lead into themselves have no end of them."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,40 @@ class Asked:
             calls, lack = int(found["calls"]), str(found["incomplete"])
             again = {str(path): int(n) for path, n in found["again"].items()}
             listings = {str(path): int(n) for path, n in found["listings"].items()}
+            if names := {str(path): [*map(str, to)] for path, to in found.get("names", {}).items()}:
+                again = _counted({path: again.get(path, 1) for path in opened}, names)
+                listings = _counted(listings, names)
+                again = {path: n for path, n in again.items() if n > 1}
+                opened, probed, listed, links = (
+                    frozenset(place for path in paths for place in _names(path, names))
+                    for paths in (opened, probed, listed, links)
+                )
             return cls("seccomp", opened, probed, listed, links, calls, lack, again, listings)
         except (AttributeError, ValueError, KeyError, TypeError):
             return cls.unheard("the record of the run is damaged")
+
+
+def _names(path: str, names: Mapping[str, Iterable[str]]) -> list[str]:
+    """A path, and what it may have stood for by links that the run made and by what it renamed: `names` has
+    the places by name. In which order that was is not looked at, so this is more than was asked, and never
+    less."""
+    found, seen = [path], {path}
+    for known in found:
+        end = len(known)
+        while end > 0:
+            for place in names.get(known[:end], ()):
+                other = posixpath.normpath(place + known[end:])
+                if other not in seen and len(found) < MOST:
+                    seen.add(other)
+                    found.append(other)
+            end = known.rfind("/", 0, end)
+    return found
+
+
+def _counted(found: Mapping[str, int], names: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Counts of paths, each under all of its names."""
+    counts: Counter[str] = Counter()
+    for path, count in found.items():
+        for place in _names(path, names):
+            counts[place] += count
+    return dict(counts)

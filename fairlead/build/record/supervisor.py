@@ -5,6 +5,7 @@ The program installs a seccomp filter that reports its file calls to a listener 
 nothing is refused, no root and no ptrace is needed, and children, C extensions and libc itself are heard;
 what was *not* there is heard too, since it is the question that is noted and not the answer. The answer is
 found afterwards: a sandboxed program's files are fixed, so whoever reads the record looks at the same tree.
+Links that the program makes and names that it changes are noted too: that tree has none of them.
 
 A path can change between the look and the call, by another thread: good enough to record what honest
 programs do, never to enforce anything. Not heard: what comes through descriptors that were inherited or
@@ -142,11 +143,14 @@ MOST = 400_000
 SCRIPTS = 5
 """Interpreters that are scripts themselves, as deep as the kernel follows them."""
 
+MOVES = ("rename", "renameat", "renameat2", "link", "linkat")
+"""Calls that give a file or folder another name."""
+
 LINKS = 40
 """Symbolic links that are followed for one path, as in Linux."""
 
 _UP = re.compile(rb"/\.\.(?=/|$)")
-_SELF = re.compile(rb"/proc/(self|thread-self)/(cwd|root|fd/\d+)(?=/|$)")
+_SELF = re.compile(rb"/proc/(self|thread-self|self/task/\d+)/(cwd|root|fd/\d+)(?=/|$)")
 _OTHER = re.compile(rb"/proc/\d+/(task/\d+/)?(cwd|root|fd/\d+)(/|$)")
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -219,6 +223,7 @@ class Recorder:
         self.asked: dict[str, set[bytes]] = {"open": set(), "stat": set(), "list": set(), "link": set()}
         self.opens: dict[bytes, int] = {}
         self.listings: dict[bytes, int] = {}
+        self.names: dict[bytes, set[bytes]] = {}
         self.calls = 0
         self.incomplete = ""
         self.refused = ""
@@ -228,6 +233,8 @@ class Recorder:
         known = NUMBERS.get(machine, {})
         self._table = {number: CALLS[name] for name, number in known.items()}
         self._starts = {known[name] for name in ("execve", "execveat") if name in known}
+        self._symlinks = {known[name] for name in ("symlink", "symlinkat") if name in known}
+        self._moves = {known[name] for name in MOVES if name in known}
         self._buffer = ctypes.create_string_buffer(4096)
         self._local, self._remote = _Slice(ctypes.addressof(self._buffer), 0), _Slice(0, 0)
         self._read = getattr(libc, "process_vm_readv", None)
@@ -310,7 +317,7 @@ class Recorder:
             path = self._text(pid, arguments[path_at])
             if not path:
                 continue
-            if path.startswith(b"/proc/"):
+            if path.startswith((b"/proc/", b"/dev/fd/")):
                 path = self._through(pid, path)
             if not path.startswith(b"/"):
                 descriptor = AT_FDCWD
@@ -323,7 +330,26 @@ class Recorder:
             found.append(self._climbed(pid, path) if _UP.search(path) else path)
         if call in self._starts and found:
             found += self._interpreters(pid, found[0])
+        elif call in self._symlinks and found:
+            if not os.path.lexists(b"/proc/%d/root%b" % (pid, found[0])):  # else the call fails
+                self._leads(found[0], self._target(pid, found[0], arguments[0]))
+        elif call in self._moves and len(found) == 2:
+            self._leads(found[1], found[0])
+            self._leads(found[0], found[1])  # they may change places
         return kind, found
+
+    def _leads(self, name: bytes, place: bytes) -> None:
+        """From now on `name` may be another name of what is, or was, at `place`."""
+        self.names.setdefault(name, set()).add(place or name)
+
+    def _target(self, pid: int, link: bytes, address: int) -> bytes:
+        """The path that a new symbolic link stands for; "" for none."""
+        target = self._text(pid, address)
+        if target.startswith((b"/proc/", b"/dev/fd/")):
+            target = self._through(pid, target)
+        if target and not target.startswith(b"/"):
+            target = self._real(pid, link.rstrip(b"/").rpartition(b"/")[0]) + b"/" + target
+        return self._climbed(pid, target) if _UP.search(target) else target
 
     def _interpreters(self, pid: int, path: bytes) -> list[bytes]:
         """The programs that the first lines of a script, and of its interpreter, name: the kernel opens them
@@ -415,6 +441,8 @@ class Recorder:
 
     def _through(self, pid: int, path: bytes) -> bytes:
         """A path through /proc/self/cwd and the like, as the path that it stands for."""
+        if path.startswith(b"/dev/fd/"):
+            path = b"/proc/self" + path[4:]
         found = _SELF.match(path)
         if found:
             base = self._linked(pid, found[2])
@@ -425,10 +453,7 @@ class Recorder:
 
     def document(self) -> bytes:
         """What was asked, as JSON: see record/asked.py."""
-        asked = {
-            kind: sorted({os.path.normpath(os.fsdecode(path)) for path in paths})
-            for kind, paths in self.asked.items()
-        }
+        asked = {kind: sorted(map(_normal, paths)) for kind, paths in self.asked.items()}
         opens, listings = _counted(self.opens), _counted(self.listings)
         return json.dumps(
             {
@@ -439,14 +464,19 @@ class Recorder:
                 "asked": asked,
                 "again": {path: count for path, count in opens.items() if count > 1},
                 "listings": listings,
+                "names": {_normal(name): sorted(map(_normal, to)) for name, to in self.names.items()},
             }
         ).encode("utf-8", "surrogatepass")
+
+
+def _normal(path: bytes) -> str:
+    return os.path.normpath(os.fsdecode(path))
 
 
 def _counted(found: dict[bytes, int]) -> dict[str, int]:
     """Counts by normal path."""
     counts: dict[str, int] = {}
     for named, count in found.items():
-        path = os.path.normpath(os.fsdecode(named))
+        path = _normal(named)
         counts[path] = counts.get(path, 0) + count
     return counts

@@ -131,6 +131,40 @@ def test_everything_is_heard(project: Path, level: sandbox.Requested) -> None:
     assert not any("anywhere" in path for path in found.paths())  # what a new link says is no question
 
 
+NAMES = """
+import os, sys, tempfile
+away = tempfile.mkdtemp()
+def read(path): open(path).close()
+os.symlink(os.path.abspath("data"), away + "/new")
+os.replace(away + "/new", away + "/link")
+read(away + "/link/a.txt")
+os.path.exists(away + "/link/none-1")
+os.symlink("program.py", "data/x")
+os.symlink("../b.txt", "data/y")
+read("data/y")
+os.rename("b.txt", "renamed.txt")
+os.link("data/b.txt", "linked.txt")
+read("linked.txt")
+os.symlink("loop/loop", "loop")
+os.path.exists("loop/x")
+folder = os.open("data", os.O_RDONLY)
+read(f"/dev/fd/{folder}/c.txt")
+read(f"/proc/self/task/{os.getpid()}/cwd/d.txt")
+"""
+
+
+def test_what_has_another_name_by_then_is_heard(project: Path) -> None:
+    (project / "program.py").write_text(NAMES)
+    for path in ("b.txt", "d.txt", "data/b.txt", "data/c.txt"):
+        (project / path).write_text("")
+    done = run(project, "none")
+    assert done.code == 0, (project.parent / "log").read_text()
+    found = asked(done).below(str(project))
+    assert {"data/a.txt", "b.txt", "data/b.txt", "data/c.txt", "d.txt"} <= found.opened
+    assert {"data/none-1", "b.txt"} <= found.probed
+    assert Asked.decode(asked(done).encode()) == asked(done)
+
+
 def test_no_path_that_strace_sees_is_missing(project: Path) -> None:
     strace = shutil.which("strace")
     if strace is None:
