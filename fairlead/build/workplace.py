@@ -8,9 +8,9 @@ namespace the program sees both at their places in the project.
 Nothing is left for the next action to see: a workplace is used again only after a run that went well, its
 files are removed at once, and its folders in memory before the next one starts. Those are made anew although
 that one may have the same: a tmpfs lists what it holds in the order in which it was made, and programs list
-folders without sorting. Only the folders that hold outputs stay, empty, if they are as they were. Rejected: hard links to the store's blobs, which cost as
-much as the copy of a small file (large inputs are still linked, stage.py), and outputs in memory, of which
-nobody knows how large they become.
+folders without sorting. Only the folders that hold outputs stay, empty, if they are as they were.
+Rejected: hard links to the store's blobs, which cost as much as the copy of a small file (large inputs are
+still linked, stage.py), and outputs in memory, of which nobody knows how large they become.
 """
 
 from __future__ import annotations

@@ -629,8 +629,8 @@ def load_walls(paths: list[str]) -> bool:
 
 
 def clear_signals() -> None:
-    """Signals as they are for a new program, whatever our caller's parent (nohup, say) ignored or blocked. What
-    Python ignores for itself is put back when a program is started."""
+    """Signals as they are for a new program, whatever our caller's parent (nohup, say) ignored or blocked.
+    What Python ignores for itself is put back when a program is started."""
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ, signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
