@@ -31,6 +31,7 @@ from fairlead.build import manifest
 from fairlead.build.manifest import File, Link, Manifest
 from fairlead.build.stage import Stage, discard, empty, signature
 from fairlead.store import Blobs
+from fairlead.store.blobs import is_marked
 
 _MEMORY = Path("/dev/shm")
 _LARGE, _MANY = 1 << 20, 4096
@@ -125,10 +126,8 @@ class Workplace:
                     os.unlink(path)
             self._files.clear()
             for out in self._outs.values():
-                if os.listxattr(out):
-                    return False
                 os.chmod(out, 0o755)
-                if _flags(out) != self._flags:
+                if is_marked(out) or _flags(out) != self._flags:
                     return False
                 empty(out)
         except (OSError, RecursionError):

@@ -133,13 +133,14 @@ class Blobs:
 
     def take(self, source: Path) -> str:
         """Store a file by moving it here, if it is not here yet: that costs a fifth of a copy. For files that
-        nobody else can have open or has another link to; one that has is copied. Whatever stays at `source`
-        is the caller's to remove."""
+        nobody else can have open or has another link to; one that has is copied, and so is one with extended
+        attributes, which a link to the blob would show. Whatever stays at `source` is the caller's to remove.
+        """
         try:
             fd = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             try:
                 found = os.fstat(fd)
-                if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+                if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or is_marked(fd):
                     return self.put_file(source)
                 state = hashlib.sha256()
                 while chunk := os.read(fd, _CHUNK):
@@ -217,3 +218,12 @@ class Blobs:
         finally:
             with contextlib.suppress(OSError):
                 temp.unlink()
+
+
+def is_marked(file: int | str) -> bool:
+    """Whether somebody gave a file or folder attributes, such as an access list. The kernel's own labels (of
+    SELinux) are nobody's doing, and every file may have them."""
+    try:
+        return any(not name.startswith("security.") for name in os.listxattr(file))
+    except OSError:  # a file system without any
+        return False

@@ -201,6 +201,19 @@ def test_a_place_whose_folder_has_other_attributes_is_not_used_again(tmp_path: P
     assert place.end() is not changed
 
 
+def test_a_place_whose_folder_was_given_an_attribute_is_not_used_again(tmp_path: Path) -> None:
+    place = Workplace(tmp_path / "place", tmp_path / "light")
+    place.begin([f"{GEN}/p"])
+    assert place.end()
+    place.begin([f"{GEN}/p"])
+    try:
+        os.setxattr(place.at(f"{GEN}/p"), "user.mark", b"1")
+        changed = True
+    except OSError:  # this file system has none
+        changed = False
+    assert place.end() is not changed
+
+
 def test_where_there_is_no_memory_left_actions_run_on_the_disk(
     yard: tuple[Path, Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,22 @@ def test_a_blob_is_stored_once_under_its_digest(tmp_path: Path) -> None:
     assert not leftovers(tmp_path)
 
 
+def test_a_file_is_moved_here_without_what_its_maker_hung_on_it(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    plain, marked = tmp_path / "plain", tmp_path / "marked"
+    plain.write_bytes(b"plain")
+    marked.write_bytes(b"marked")
+    try:
+        os.setxattr(marked, "user.mark", b"1")
+    except OSError:
+        assert not os.listxattr(tmp_path)  # no file of this file system has any
+    names = [store.blobs.take(path) for path in (plain, marked)]
+    assert names == [digest.of_bytes(b"plain"), digest.of_bytes(b"marked")] and not plain.exists()
+    for name in names:
+        assert not [mark for mark in os.listxattr(store.blobs.path(name)) if mark.startswith("user.")]
+        assert store.blobs.whole(name, len(store.blobs.get(name)))
+
+
 def test_a_placed_blob_can_be_spoiled_without_spoiling_the_store(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     name = store.blobs.put(b"echo hello\n")
