@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from fairlead.build import sandbox
 from fairlead.build.sandbox import MIB, Bind, Command, command, filter, launcher, native, process, system
-from fairlead.errors import FairleadError
+from fairlead.errors import FairleadError, UsageError
 from tests.build.launchers import BY, by
 
 LOOK = r"""
@@ -173,6 +174,26 @@ def test_ends_and_errors_are_told_alike(place: Place, level: command.Enforced) -
     assert ours == theirs
 
 
+@pytest.mark.parametrize("level", command.LEVELS)
+def test_words_that_no_program_can_have_are_bad_input(place: Place, level: command.Enforced) -> None:
+    for argv, env in (
+        (["/bin/echo", "a\0b"], {}),
+        (["/bin/echo", "a\ud800b"], {}),
+        ([""], {}),
+        (["/usr/bin/env"], {"A": "a\0b"}),
+        (["/usr/bin/env"], {"A": "a\udc00b"}),
+        (["/usr/bin/env"], {"A=B": "x"}),
+        (["/usr/bin/env"], {"": "x"}),
+    ):
+        ours, theirs = both(place, level, argv, env=env)
+        assert ours == theirs, argv
+        said = ours[0]
+        assert isinstance(said, tuple) and said[0] is UsageError, argv
+        assert said[1].startswith("the program cannot be started: "), argv
+    ours, theirs = both(place, level, ["/bin/sh", "-c", "echo $#", *["x" * 10] * 10_000])
+    assert ours == theirs == ((0, level, False, ()), "9999\n")
+
+
 def test_binds_that_cannot_be_are_told_alike(place: Place) -> None:
     (place.folder / "link").symlink_to("/usr")
     (place.folder / "file").write_text("x")
@@ -217,6 +238,32 @@ def test_the_setting_decides(place: Place) -> None:
 # ---------------------------------------------------------------- the program
 
 SOURCES = native._sources()
+
+
+@pytest.mark.parametrize("level", command.LEVELS)
+@pytest.mark.parametrize("spoilt", ["empty", "half", "shut", "another program"])
+def test_one_that_does_not_start_is_given_up(tmp_path: Path, level: command.Enforced, spoilt: str) -> None:
+    """In a process of its own: what was found out about the machine is kept."""
+    program = tmp_path / native.NAME
+    shutil.copy(native._program(), program)
+    if spoilt == "shut":
+        os.chmod(program, 0o600)
+    elif spoilt == "another program":
+        program.write_text("#!/bin/sh\nexit 3\n")
+    else:
+        os.truncate(program, 0 if spoilt == "empty" else 20_000)
+    code = f"""
+from pathlib import Path
+from fairlead.build import sandbox
+from fairlead.build.sandbox import Command, native
+native._found = lambda: {str(program)!r}
+done = sandbox.run(Command(["/bin/sh", "-c", "exit 7"], {{}}, "/", Path("log").absolute(), level={level!r}))
+print(done.code, done.enforced, native.refusal())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.startswith(f"7 {level} a trial of it failed: "), done.stdout + done.stderr
 
 
 def test_it_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:

@@ -46,7 +46,37 @@ def run(
     program that cannot be started is a UsageError; a sandbox that cannot be made is a MachineryError. The log
     files are made new.
     """
-    return _run(command, enforcement(command.level), _suited(command), cancel, on_tick)
+    _check_words(command)
+    level = enforcement(command.level)
+    if level == "none":
+        _try_none()
+    return _run(command, level, _suited(command), cancel, on_tick)
+
+
+def _check_words(command: Command) -> None:
+    """UsageError for what the kernel gives to no program."""
+    words = [*command.argv, command.cwd, *command.env, *command.env.values()]
+    if not command.argv or not command.argv[0]:
+        wrong = "its name is empty"
+    elif any(not name or "=" in name for name in command.env):
+        wrong = "a variable of its environment has no name, or one with a = in it"
+    elif any("\0" in word for word in words):
+        wrong = "a word of its command or environment holds a zero byte"
+    elif not all(word.isascii() or _is_encodable(word) for word in words):
+        wrong = "a word of its command or environment is no text that can be written as UTF-8"
+    else:
+        return
+    raise UsageError(
+        f"the program cannot be started: {wrong}", where=command.cwd, remedy="give it words that it can have"
+    )
+
+
+def _is_encodable(word: str) -> bool:
+    try:
+        os.fsencode(word)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def enforcement(requested: Requested) -> Enforced:
@@ -88,6 +118,13 @@ def _namespaces_refused() -> str:
 @functools.cache
 def _landlock_refused() -> str:
     return landlock.refusal() or _refused("landlock")
+
+
+@functools.cache
+def _try_none() -> None:
+    """The other levels are tried before they are used, and the native launcher with them."""
+    if not native.refusal():
+        _refused("none")
 
 
 def _refused(level: Enforced) -> str:
