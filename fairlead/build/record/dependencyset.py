@@ -26,7 +26,7 @@ from fairlead.store import digest
 from fairlead.store.record import ABSENT as GONE
 from fairlead.store.record import Difference, Part, Record, explain
 
-KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 9
+KIND, ANSWERS, VERSION = "dependency-set", "dependencies", 10
 """A set names what recorder and hook have heard: when they learn to hear more, it is another version."""
 ABSENT = "absent"
 INFO = ("dist-info", "egg-info")

@@ -46,6 +46,8 @@ TOOL = 4
 """Our number in sys.monitoring: debuggers, coverage, profilers, optimizers have their own, Hypothesis 3."""
 NAME = "fairlead"
 OPTIMIZED = 1  # of co_flags: a function's code, not that of a module or a class
+DOCUMENTED = 0x4000000
+"""The same from Python 3.14 on: its first constant is its docstring. Before, it is that or nothing."""
 HIGHEST = 1000
 """Where our descriptor is: far above those that programs get."""
 REWRITING = "_pytest.assertion.rewrite"
@@ -55,7 +57,8 @@ TRACERS = ("doctest", "coverage")
 LINES = frozenset(
     (
         *("f_lineno", "tb_lineno", "co_firstlineno", "co_lines", "co_positions", "co_linetable", "co_lnotab"),
-        *("__firstlineno__", "_get_traces", "_get_object_traceback", "dump_traceback"),
+        *("__firstlineno__", "_get_traces", "_get_object_traceback"),
+        *("dump_traceback", "dump_traceback_later"),
     )
 )
 """Names by which code looks at line numbers. A warning has them from C."""
@@ -68,12 +71,16 @@ INSIDE = frozenset(
 """Names by which code looks into functions that nobody enters."""
 OF_CLASSES = frozenset(("__firstlineno__", "__static_attributes__"))
 """Names that the body of every class sets in Python 3.13."""
-SIZES = frozenset(("st_size", "getsize"))
-"""Names by which the project's code looks at how large a file is, as importing it does too."""
+SIZES = frozenset(("st_size", "getsize", "co_varnames"))
+"""Names by which the project's code looks at how large a file is, as importing it does too, or at the names
+of a function's variables, of which libraries look at the arguments alone."""
 RENAMES = frozenset(("co_filename",))
 """What, among the names of arguments, gives code another file's name: then we are not told of it."""
 _LOOKS, _LOOKED = LINES | INSIDE | SIZES, INSIDE | SIZES | RENAMES
 _GROUPS = (tuple, frozenset)
+_BREAKS = str.maketrans(dict.fromkeys(".,:!{}[]()'\"", " "))
+LONGEST = 200
+"""Characters of a text that is looked through for names, if it may be for attrgetter, str.format or eval."""
 WARNING = "WarningMessage.__init__"
 KNOWN = (3, 14)
 """The latest Python whose instructions we read as they are."""
@@ -144,7 +151,7 @@ def _note(code: "CodeType") -> None:
         return
     name = code.co_qualname
     own = path.startswith(_root)
-    names = _looks(code, own)
+    names = _looks(code, own or path[:1] == "<")
     if name == WARNING:
         _write(f"lines\t{name}\t{path}")
     if names:
@@ -169,6 +176,10 @@ def _looks(code: "CodeType", own: bool) -> "frozenset[str]":
     if not function:
         found -= OF_CLASSES
     found |= _LOOKS.intersection(code.co_consts)
+    documented = code.co_flags & DOCUMENTED or sys.version_info < (3, 14)
+    for const in code.co_consts[1 if function and documented and code.co_name[:1] != "<" else 0 :]:
+        if type(const) is str and "." in const:
+            found |= _LOOKS.intersection(_named(const))
     if not function and not own:
         return found & LINES
     todo = [const for const in code.co_consts if type(const) in _GROUPS]
@@ -223,7 +234,13 @@ def _held(const: "Any") -> "set[Any]":
             todo += const
         elif type(const) is str:
             found.add(const)
+            found.update(_named(const))
     return found
+
+
+def _named(text: str) -> "list[str]":
+    """The names in what may be a way to an attribute, a format or an expression."""
+    return text.translate(_BREAKS).split() if len(text) < LONGEST and "\n" not in text else []
 
 
 def _reached(code: "CodeType", offset: int) -> "Any":
@@ -300,6 +317,17 @@ def _callback_set(arguments: "tuple[Any, ...]", caller: "FrameType") -> None:
         _lost("a callback was set")
 
 
+def _hook_added(arguments: "tuple[Any, ...]", caller: "FrameType") -> None:
+    """What such a hook calls is told to nobody."""
+    _lost("an audit hook was added")
+
+
+def _marshalled(arguments: "tuple[Any, ...]", caller: "FrameType") -> None:
+    """Of code it gives all that is in it."""
+    if type(arguments[0]) not in (str, bytes, int, float):
+        _write(f"looked\tmarshal\t{caller.f_code.co_filename}")
+
+
 def _interpreter_made(arguments: "tuple[Any, ...]", caller: "FrameType") -> None:
     _lost("another interpreter was made")
 
@@ -308,6 +336,8 @@ _WATCHED: "dict[str, Callable[[tuple[Any, ...], FrameType], None]]" = {
     "sys.settrace": _tracer_set,
     "sys.setprofile": _tracer_set,
     "sys.monitoring.register_callback": _callback_set,
+    "sys.addaudithook": _hook_added,
+    "marshal.dumps": _marshalled,
     "cpython.PyInterpreterState_New": _interpreter_made,
 }
 

@@ -121,14 +121,16 @@ class _Split:
 
 
 def _own(statements: Sequence[ast.AST]) -> Iterator[ast.AST]:
-    """The nodes of a function's own code, without what is nested in other functions."""
+    """The nodes of a function's own code, without the bodies of what is nested in it."""
     todo = list(statements)
     while todo:
         node = todo.pop()
         yield node
         if isinstance(node, _Function | ast.Lambda | ast.ClassDef):
-            continue
-        todo.extend(ast.iter_child_nodes(node))
+            inside = node.body if isinstance(node.body, list) else [node.body]
+            todo.extend(child for child in ast.iter_child_nodes(node) if child not in inside)
+        else:
+            todo.extend(ast.iter_child_nodes(node))
 
 
 def _is_generator(statements: Sequence[ast.AST]) -> bool:

@@ -250,6 +250,7 @@ def test_a_module_that_is_imported_twice_was_opened_twice(python: Driver, root: 
         "import sys; sys.monitoring.register_callback(4, sys.monitoring.events.INSTRUCTION, None)",
         "import sys; sys.monitoring.use_tool_id(3, 'x'); sys.monitoring.register_callback(3, 1, f)",
         "import sys; sys.dont_write_bytecode = False; import other; other.f()",
+        "import sys; sys.addaudithook(f)",
     ],
 )
 def test_a_process_that_loses_its_hook_says_so(python: Driver, root: Path, lose: str) -> None:
@@ -301,6 +302,9 @@ MANY = "; ".join(f"x or x.a{n}" for n in range(400))
         ("import typing\n@typing.overload\ndef f(): pass\n", False),
         ("import inspect, ast\ndef f(): pass\ninspect.getsourcelines(f)\n", False),
         ("def f(): pass\nx = f.__code__.co_firstlineno\n", True),
+        ("def f():\n    'Not a look at x.f_lineno.'\nf()\n", False),
+        ("def f(g): return '{0.__code__.co_firstlineno}'.format(g)\nf(f)\n", True),
+        ("import operator\ndef f(): pass\noperator.attrgetter('__code__.co_firstlineno')(f)\n", True),
         (
             "def f(code):\n    for n in ('co_firstlineno', 'co_name'): getattr(code, n)\nf(f.__code__)\n",
             True,
@@ -330,7 +334,14 @@ def test_it_is_told_whether_somebody_looked_at_line_numbers(
 @pytest.mark.parametrize(
     ("words", "whole"),
     [
-        ("never.__name__, never.__code__.co_varnames", False),
+        ("never.__name__, never.__code__.co_argcount", False),
+        ("never.__code__.co_varnames", True),
+        ("__import__('operator').attrgetter('__code__.co_consts')(never)", True),
+        ("'{0.__code__.co_names}'.format(never)", True),
+        ("eval('never.__code__.co_' + 'names')", True),
+        ("'a co_names', 'never and. such'", False),
+        ("__import__('marshal').dumps(never.__code__)", True),
+        ("__import__('marshal').dumps('text')", False),
         ("'print' in never.__code__.co_names", True),
         ("getattr(never.__code__, 'co_consts')", True),
         ("[getattr(never.__code__, name) for name in ('co_name', 'co_stacksize')]", True),

@@ -165,6 +165,7 @@ def test_functions_of_one_name_are_told_apart() -> None:
     ("before", "after"),
     [
         (b"return 1", b"yield 1"),
+        (b"return 1", b"return lambda x=(yield): x"),
         (b"return 1", b"return super()"),
         (b"return 1", b"return '\\d'"),  # compiling it warns
         (b"return 1", b"return 1 is 1"),
