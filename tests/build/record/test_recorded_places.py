@@ -13,9 +13,11 @@ from tests.build.wheels import Wheelhouse, real_pytest
 
 PYPROJECT = '[project]\nname = "thing"\nversion = "1"\n[tool.fairlead.build]\ninfer = true\n'
 TEST = r"""
-import os, pathlib
+import filecmp, os, pathlib
 
 def test_reads():
+    assert filecmp.cmp("same/a.txt", "same/b.txt")
+    assert not filecmp.dircmp("same", "same/c").diff_files
     with open("data/big.bin", "rb") as file:
         assert file.read(1) in (b"x", b"y")
     assert os.listdir(b"names") == [b"\xff.txt"]
@@ -46,6 +48,8 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clone:
     made.write(".gitignore", "fairlead-out\ndata\n")
     made.write("tests/test_it.py", TEST)
     made.write("data/raw/x.csv", "x")
+    for path in ("same/a.txt", "same/b.txt", "same/c/a.txt"):
+        made.write(path, "one")
     (made.root / "data/big.bin").write_bytes(b"x" * SIZE)
     (made.root / "names").mkdir()
     with open(os.path.join(os.fsencode(made.root), b"names/\xff.txt"), "w") as file:
@@ -82,6 +86,16 @@ def test_a_recorded_test_sees_it_and_runs_again_if_it_changes(clone: Clone) -> N
     with open(os.path.join(os.fsencode(clone.root), b"names/\xff.txt"), "w") as file:
         file.write("other")
     assert state(clone) == "runs"
+    for path in ("same/b.txt", "same/c/a.txt"):
+        clone.write(path, "two")  # files in a view have one time: two of one size are not the same for it
+        assert state(clone, code=1) == "fails"
+        clone.write(path, "one")
+        assert state(clone) == "known"
+    assert state(clone) == "known"
+    (clone.root / "none").rmdir()
+    assert state(clone, code=1) == "fails"
+    (clone.root / "none").mkdir()
+    assert state(clone) == "known"
     clone.write("full/x.txt", "y")
     assert state(clone, code=1) == "fails"
     clone.write("full/x.txt", "x")
