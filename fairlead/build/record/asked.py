@@ -109,7 +109,9 @@ class Asked:
             calls, lack = int(found["calls"]), str(found["incomplete"])
             again = {str(path): int(n) for path, n in found["again"].items()}
             listings = {str(path): int(n) for path, n in found["listings"].items()}
-            if names := {str(path): [*map(str, to)] for path, to in found.get("names", {}).items()}:
+            if names := _leading({str(path): [*map(str, to)] for path, to in found.get("names", {}).items()}):
+                if any(len(_names(path, names)) >= MOST for path in opened | probed | listed | links):
+                    lack = lack or "links that it made have no end"
                 again = _counted({path: again.get(path, 1) for path in opened}, names)
                 listings = _counted(listings, names)
                 again = {path: n for path, n in again.items() if n > 1}
@@ -120,6 +122,15 @@ class Asked:
             return cls("seccomp", opened, probed, listed, links, calls, lack, again, listings)
         except (AttributeError, ValueError, KeyError, TypeError):
             return cls.unheard("the record of the run is damaged")
+
+
+def _leading(names: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
+    """Without names for themselves, and links into themselves, through which nobody comes anywhere."""
+    found = {
+        name: [place for place in to if place != name and not place.startswith(f"{name}/")]
+        for name, to in names.items()
+    }
+    return {name: to for name, to in found.items() if to}
 
 
 def _names(path: str, names: Mapping[str, Iterable[str]]) -> list[str]:

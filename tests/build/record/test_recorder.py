@@ -163,6 +163,11 @@ def test_what_has_another_name_by_then_is_heard(project: Path) -> None:
     assert {"data/a.txt", "b.txt", "data/b.txt", "data/c.txt", "d.txt"} <= found.opened
     assert {"data/none-1", "b.txt"} <= found.probed
     assert Asked.decode(asked(done).encode()) == asked(done)
+    (project / "program.py").write_text(
+        'import os\nos.symlink("b/x", "a")\nos.symlink("a/y", "b")\nos.path.exists("a/z")\n'
+    )
+    endless = run(project, "none").asked
+    assert endless is not None and "no end" in endless.lack
 
 
 def test_no_path_that_strace_sees_is_missing(project: Path) -> None:
