@@ -378,7 +378,9 @@ def test_more_facts_never_take_a_landing_back(case: Case, name: str) -> None:
         assert replace(case, approvals=(*case.approvals, *more.approvals)).decide().allowed
 
 
-def test_five_thousand_keys_are_decided() -> None:
+def test_five_thousand_keys_are_decided_in_a_tenth_of_a_second() -> None:
+    import time
+
     base = {f"//p:{n}": "old" for n in range(5000)}
     new = dict.fromkeys(base, "new")
     case = replace(
@@ -386,6 +388,11 @@ def test_five_thousand_keys_are_decided() -> None:
         keys=Keys(replace(GOOD.keys.base, keys=base), replace(GOOD.keys.candidate, keys=new)),
         verdicts=tuple(verdict(label, "new") for label in base),
     )
-    assert case.decide().allowed
+    seconds = []
+    for _ in range(5):  # the best of some: what else a machine does can only add
+        start = time.process_time()
+        assert case.decide().allowed
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 0.1
     lacking = replace(case, verdicts=case.verdicts[:-1]).decide()
     assert not lacking.allowed
